@@ -1,0 +1,160 @@
+//! What was asked? A call on its way: each room's door opens only for the value that the room before it made.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::catalog::{CastReport, Tool};
+
+/// A request to run a tool.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The id that everything about this call carries.
+    pub id: CallId,
+    /// The tool's name.
+    pub tool: String,
+    /// What it is called with.
+    pub arguments: Arguments,
+    /// Who calls.
+    pub caller: Caller,
+    /// The key under which the call's effects happen at most once, where the caller gives one.
+    pub idempotency_key: Option<String>,
+    /// The call inside of which this one was made.
+    pub parent: Option<CallId>,
+}
+
+impl Call {
+    /// A call with a fresh id, made by nobody in particular.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use toolpost_core::Call;
+    ///
+    /// let call = Call::new("text_word_count", json!({"text": "one two"}));
+    /// assert_ne!(call.id, Call::new("text_word_count", json!({})).id);
+    /// ```
+    pub fn new(tool: impl Into<String>, arguments: impl Into<Arguments>) -> Self {
+        Call {
+            id: CallId::fresh(),
+            tool: tool.into(),
+            arguments: arguments.into(),
+            caller: Caller::default(),
+            idempotency_key: None,
+            parent: None,
+        }
+    }
+
+    /// Says who calls.
+    #[must_use]
+    pub fn by(mut self, caller: Caller) -> Self {
+        self.caller = caller;
+        self
+    }
+}
+
+/// What a tool is called with: one object with its parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arguments {
+    /// As text. No digit of a number gets lost, and almost-JSON is repaired where the tool's casting allows it.
+    Text(String),
+    /// As a value that was parsed already.
+    Value(Value),
+}
+
+impl From<Value> for Arguments {
+    fn from(value: Value) -> Self {
+        Arguments::Value(value)
+    }
+}
+
+impl From<String> for Arguments {
+    fn from(text: String) -> Self {
+        Arguments::Text(text)
+    }
+}
+
+impl From<&str> for Arguments {
+    fn from(text: &str) -> Self {
+        Arguments::Text(text.to_owned())
+    }
+}
+
+/// The id of a call: unique, and not a secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CallId(Arc<str>);
+
+impl CallId {
+    /// An id that no other call has.
+    #[must_use]
+    pub fn fresh() -> Self {
+        CallId(format!("call_{:025x}", fastrand::u128(..) >> 28).into())
+    }
+
+    /// An id that the caller has given.
+    pub fn given(id: impl Into<Arc<str>>) -> Self {
+        CallId(id.into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Caller {
+    /// The caller's id; empty for nobody in particular.
+    pub id: String,
+    /// The session that the call belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+impl Caller {
+    /// A caller by id.
+    pub fn named(id: impl Into<String>) -> Self {
+        Caller { id: id.into(), session: None }
+    }
+}
+
+/// A call of a known tool, with arguments that are exactly what the tool takes.
+#[derive(Debug)]
+pub struct AcceptedCall {
+    /// The call as it was made.
+    pub call: Call,
+    /// The tool.
+    pub tool: Arc<Tool>,
+    /// The arguments in canonical form: the very value that is judged, shown and run.
+    pub arguments: Value,
+    /// What was done to the arguments until they fitted.
+    pub cast: CastReport,
+}
+
+/// A call that may run. Only [`crate::check`] makes one.
+#[derive(Debug)]
+pub struct PermittedCall(AcceptedCall);
+
+impl PermittedCall {
+    pub(crate) fn new(call: AcceptedCall) -> Self {
+        PermittedCall(call)
+    }
+}
+
+impl std::ops::Deref for PermittedCall {
+    type Target = AcceptedCall;
+
+    fn deref(&self) -> &AcceptedCall {
+        &self.0
+    }
+}

@@ -1,0 +1,83 @@
+//! What is a tool? Its contract, where it comes from, what it may do, and what runs it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::cast::Cast;
+use super::schema;
+use super::shape::{Field, Shape};
+use crate::effect::EffectClass;
+use crate::limits::Limits;
+use crate::run::Runner;
+
+/// A tool, ready to be called.
+pub struct Tool {
+    /// The name by which it is called.
+    pub name: String,
+    /// What it does, for the one who chooses.
+    pub description: String,
+    /// What it takes, in order.
+    pub parameters: Vec<Field>,
+    /// What it answers with when it succeeds.
+    pub result: Option<Shape>,
+    /// What it can do to the world, with what it has been granted.
+    pub effect: EffectClass,
+    /// How far arguments may be from the schema.
+    pub cast: Cast,
+    /// What one call of it may use.
+    pub limits: Limits,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What runs it.
+    pub runner: Arc<dyn Runner>,
+}
+
+/// Where a tool comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Origin {
+    /// An exported function of a component.
+    Component {
+        /// The component's name in this host.
+        component: String,
+        /// `sha256:` and the hash of the component's bytes.
+        digest: String,
+        /// The function, with the interface that exports it, as the component names them.
+        function: String,
+    },
+    /// A function of the host's own program.
+    Native,
+}
+
+impl Origin {
+    /// The function behind the tool, as the tool's author names it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Origin::Component { component, function, .. } => format!("`{function}` of component `{component}`"),
+            Origin::Native => "a native function".into(),
+        }
+    }
+}
+
+impl Tool {
+    /// The JSON Schema of its arguments.
+    #[must_use]
+    pub fn input_schema(&self) -> Value {
+        schema::input_schema(&self.parameters)
+    }
+
+    /// The JSON Schema of its result; nothing for a tool without one.
+    #[must_use]
+    pub fn output_schema(&self) -> Option<Value> {
+        schema::output_schema(self.result.as_ref())
+    }
+}
+
+impl std::fmt::Debug for Tool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tool").field("name", &self.name).field("origin", &self.origin).finish_non_exhaustive()
+    }
+}

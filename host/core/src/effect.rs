@@ -1,0 +1,195 @@
+//! What does a running tool do to the world? The one door that each of its effects passes.
+//!
+//! A driver, before it does anything that the world can notice, awaits [`Gate::pass`] with the effect in hand. The gate
+//! refuses when the call is over, so that nothing happens behind a result that was already told, and writes the effect
+//! down, so that every outcome lists what its call did. No driver goes round it: later rules about effects (quotas, a
+//! person who is asked, a dry run) have this one place.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::tell::{CallError, ErrorKind, Stage};
+
+/// What a tool can do to the world, from harmless to not. It is derived from what a component imports and what it has been
+/// granted, never from what its author claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EffectClass {
+    /// Nothing: it computes. Clocks, random numbers and log lines do not count.
+    Pure,
+    /// It may read what it has been granted.
+    Reads,
+    /// It may change what it has been granted.
+    Writes,
+    /// It may send to the network.
+    Open,
+    /// It may destroy what cannot be had back. Only an operator says so.
+    Destroys,
+}
+
+impl EffectClass {
+    /// Whether the world may be another one afterwards.
+    #[must_use]
+    pub fn may_change(self) -> bool {
+        self >= EffectClass::Writes
+    }
+
+    /// The name, as in settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            EffectClass::Pure => "pure",
+            EffectClass::Reads => "reads",
+            EffectClass::Writes => "writes",
+            EffectClass::Open => "open",
+            EffectClass::Destroys => "destroys",
+        }
+    }
+}
+
+/// Something that a tool is about to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Effect {
+    /// How far it reaches.
+    pub class: EffectClass,
+    /// What is done, as the capability's name and a verb: `files.write`.
+    pub action: String,
+    /// What it is done to: a path, a host, a key.
+    pub target: String,
+    /// More about it, for a reader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What became of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It happened.
+    Done,
+    /// It did not happen: the driver says so.
+    Failed,
+    /// It did not happen: the gate refused it.
+    Refused,
+    /// It was cut off in flight; whether it happened is not known.
+    Indeterminate,
+}
+
+/// An effect and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EffectRecord {
+    /// The effect.
+    #[serde(flatten)]
+    pub effect: Effect,
+    /// The attempt that did it.
+    pub attempt: u32,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// The most effects of one attempt that are written down; more are counted.
+pub const EFFECTS_LISTED_MAX: usize = 10_000;
+
+/// The door of one attempt. Clones are the same door.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    attempt: u32,
+    closed: bool,
+    records: Vec<EffectRecord>,
+    unlisted: u64,
+}
+
+/// The leave to do one effect. Tell the gate how it went; a passage that is dropped untold counts as indeterminate.
+#[derive(Debug)]
+#[must_use = "tell the gate how it went: `done` or `failed`"]
+pub struct Passage {
+    gate: Gate,
+    index: Option<usize>,
+}
+
+impl Gate {
+    /// The open gate of an attempt.
+    #[must_use]
+    pub fn new(attempt: u32) -> Self {
+        Gate { inner: Arc::new(Mutex::new(Inner { attempt, closed: false, records: Vec::new(), unlisted: 0 })) }
+    }
+
+    /// Asks for leave to do an effect, and writes it down.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] when the attempt is over.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready leaves no trace.
+    pub async fn pass(&self, effect: Effect) -> Result<Passage, CallError> {
+        let mut inner = self.lock();
+        let fate = if inner.closed { Fate::Refused } else { Fate::Indeterminate };
+        let attempt = inner.attempt;
+        let index = if inner.records.len() < EFFECTS_LISTED_MAX {
+            inner.records.push(EffectRecord { effect, attempt, fate });
+            Some(inner.records.len() - 1)
+        } else {
+            inner.unlisted += 1;
+            None
+        };
+        if inner.closed {
+            return Err(over());
+        }
+        drop(inner);
+        Ok(Passage { gate: self.clone(), index })
+    }
+
+    /// Asks whether the attempt still runs, for what only the host notices, such as a line of log.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] when the attempt is over.
+    pub fn check(&self) -> Result<(), CallError> {
+        if self.lock().closed { Err(over()) } else { Ok(()) }
+    }
+
+    /// Closes the gate for good: from here on the attempt has no effect on the world.
+    pub fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// What the attempt did, and how many effects more than could be listed.
+    #[must_use]
+    pub fn records(&self) -> (Vec<EffectRecord>, u64) {
+        let inner = self.lock();
+        (inner.records.clone(), inner.unlisted)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Passage {
+    /// The effect happened.
+    pub fn done(self) {
+        self.settle(Fate::Done);
+    }
+
+    /// The effect did not happen.
+    pub fn failed(self) {
+        self.settle(Fate::Failed);
+    }
+
+    fn settle(self, fate: Fate) {
+        let mut inner = self.gate.lock();
+        if let Some(record) = self.index.and_then(|index| inner.records.get_mut(index)) {
+            record.fate = fate;
+        }
+    }
+}
+
+fn over() -> CallError {
+    CallError::new(ErrorKind::Cancelled, Stage::Run, "the call is over; nothing more is done for it")
+}

@@ -1,0 +1,4 @@
+//! What keeps a call safe while it runs? Each guard hands out a value; dropping it gives back what was taken.
+
+// Who may run now
+pub mod slot;

@@ -1,0 +1,169 @@
+//! The road of a call. Start reading here: [`Host::call`] is the whole life of a call on one screen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use crate::call::{Call, PermittedCall};
+use crate::catalog::{Catalog, accept};
+use crate::check::{self, Check};
+use crate::guard::slot::{Slot, Slots};
+use crate::limits::HostLimits;
+use crate::run::Attempt;
+use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Outcome, Output, Sink, Stage, Trail};
+
+/// A set of tools, and everything that is needed to run a call of one of them.
+pub struct Host {
+    catalog: Catalog,
+    checks: Vec<Arc<dyn Check>>,
+    slots: Slots,
+    sinks: Arc<[Arc<dyn Sink>]>,
+}
+
+impl Host {
+    /// A host of these tools, with the default limits, no further checks and nobody listening.
+    #[must_use]
+    pub fn new(catalog: Catalog) -> Self {
+        Host { catalog, checks: Vec::new(), slots: Slots::new(HostLimits::default()), sinks: Arc::new([]) }
+    }
+
+    /// Sets what all calls together may use.
+    #[must_use]
+    pub fn with_limits(mut self, limits: HostLimits) -> Self {
+        self.slots = Slots::new(limits);
+        self
+    }
+
+    /// Adds a check, behind those that are there.
+    #[must_use]
+    pub fn with_check(mut self, check: Arc<dyn Check>) -> Self {
+        self.checks.push(check);
+        self
+    }
+
+    /// Adds a listener.
+    #[must_use]
+    pub fn with_sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.sinks = self.sinks.iter().cloned().chain([sink]).collect();
+        self
+    }
+
+    /// The tools.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Calls that run, and calls that wait for a place.
+    #[must_use]
+    pub fn in_use(&self) -> (usize, usize) {
+        self.slots.in_use()
+    }
+
+    /// Runs a call, from the first look at it to its outcome. There is always an outcome; a failure is one too.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call. A tool that only computes or reads is stopped with it; an attempt of a tool
+    /// that may change something goes on to its own end, so that nobody is left with half of an effect.
+    pub async fn call(&self, call: Call) -> Outcome {
+        let mut trail = Trail::start(&call, self.sinks.clone());
+        let result = self.walk(call, &mut trail).await;
+        trail.end(result)
+    }
+
+    async fn walk(&self, call: Call, trail: &mut Trail) -> Result<Output, CallError> {
+        let tool = self.catalog.find(&call.tool)?;
+        let accepted = accept(tool, call)?;
+        trail.report.cast = accepted.cast.clone();
+        let permitted = check::permit(&self.checks, accepted).await?;
+
+        let asked = Instant::now();
+        let deadline = asked + permitted.tool.limits.call_time_max;
+        let slot = self.slots.take().await?;
+        trail.report.waited = asked.elapsed();
+
+        self.attempt(Arc::new(permitted), deadline, slot, trail).await
+    }
+
+    /// One attempt, told and written down.
+    async fn attempt(
+        &self,
+        call: Arc<PermittedCall>,
+        call_deadline: Instant,
+        slot: Slot,
+        trail: &mut Trail,
+    ) -> Result<Output, CallError> {
+        let number = u32::try_from(trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
+        let started = Instant::now();
+        let deadline = call_deadline.min(started + call.tool.limits.attempt_time_max);
+        let attempt = Attempt::new(call.clone(), number, deadline, trail.teller.clone());
+        trail.teller.tell(&Event::AttemptStarted { number });
+
+        let result = if call.tool.effect.may_change() {
+            // What may change the world is not stopped half way because its caller went away.
+            let task = tokio::spawn({
+                let attempt = attempt.clone();
+                async move { run(&attempt, slot).await }
+            });
+            task.await.unwrap_or_else(|error| Err(crate::bug!(Stage::Run, "the task of an attempt: {error}")))
+        } else {
+            run(&attempt, slot).await
+        };
+
+        trail.teller.tell(&Event::AttemptEnded { number, error: result.as_ref().err() });
+        let (effects, unlisted) = attempt.gate().records();
+        trail.report.effects.extend(effects);
+        trail.report.effects_unlisted += unlisted;
+        trail.report.attempts.push(report(&attempt, started, result.as_ref().err()));
+        result
+    }
+}
+
+/// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.
+async fn run(attempt: &Attempt, slot: Slot) -> Result<Output, CallError> {
+    /// Closes the gate however the attempt ends, also when it is dropped.
+    struct Close<'a>(&'a Attempt);
+    impl Drop for Close<'_> {
+        fn drop(&mut self) {
+            self.0.gate().close();
+        }
+    }
+
+    let limit = attempt.deadline - Instant::now();
+    // Locals are dropped in reverse order: first the gate closes, then the running tool goes, then its place is free.
+    let _slot = slot;
+    let running = std::panic::AssertUnwindSafe(attempt.call.tool.runner.run(attempt)).catch_unwind();
+    let _close = Close(attempt);
+    match tokio::time::timeout_at(attempt.deadline, running).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(panicked(&*panic)),
+        Err(_) => Err(timed_out(limit)),
+    }
+}
+
+fn timed_out(limit: Duration) -> CallError {
+    let limit = humantime::format_duration(Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)));
+    CallError::new(ErrorKind::TimedOut, Stage::Run, format!("the tool did not answer within {limit}"))
+        .with_help("ask for less at once, or raise `limits.time`")
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> CallError {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    crate::bug!(Stage::Run, "the runner of a tool panicked: {text}")
+}
+
+fn report(attempt: &Attempt, started: Instant, error: Option<&CallError>) -> AttemptReport {
+    AttemptReport {
+        number: attempt.number,
+        time: started.elapsed(),
+        fuel: attempt.meter.fuel(),
+        memory_bytes_peak: attempt.meter.memory_bytes_peak(),
+        stdout: attempt.meter.stdout.captured(),
+        stderr: attempt.meter.stderr.captured(),
+        log: attempt.meter.log.captured(),
+        error: error.cloned(),
+    }
+}

@@ -1,0 +1,93 @@
+//! How much may a call use? Every bound of the host, with its unit and its default.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::catalog::settings::LimitSettings;
+
+/// What one call of a tool may use.
+///
+/// | limit | default | when it is passed |
+/// |---|---|---|
+/// | fuel per attempt | 1,000,000,000 | `OutOfFuel` |
+/// | memory per attempt | 64 MiB | `OutOfMemory` |
+/// | time per attempt | 30 s | `TimedOut` |
+/// | time per call | 120 s | `TimedOut` |
+/// | arguments | 1 MiB | `InvalidArguments` |
+/// | result | 8 MiB | `OutputTooLarge` |
+/// | handles and host resources per attempt | 10,000 | `Trapped` |
+/// | log lines, captured output | 64 KiB each | the rest is counted and dropped |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Limits {
+    /// Operations of one attempt, in units of fuel (about one per WebAssembly operator, one per byte for bulk copies).
+    pub fuel: u64,
+    /// Memory of one attempt in bytes, summed over all of a component's memories and tables.
+    pub memory_bytes_max: u64,
+    /// Time of one attempt.
+    pub attempt_time_max: Duration,
+    /// Time of a call with all its attempts, from the moment at which it is admitted.
+    pub call_time_max: Duration,
+    /// Length of the arguments in bytes of JSON.
+    pub arguments_bytes_max: u64,
+    /// Size of the result in bytes, as it is lifted out of the component.
+    pub result_bytes_max: u64,
+    /// Handles and host resources that one attempt may hold.
+    pub handles_max: u32,
+    /// Length in bytes of the log that is kept of one attempt.
+    pub log_bytes_max: u64,
+    /// Length in bytes of the standard output, and of the standard error, that are kept of one attempt.
+    pub stdio_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            fuel: 1_000_000_000,
+            memory_bytes_max: ByteSize::mib(64).as_u64(),
+            attempt_time_max: Duration::from_secs(30),
+            call_time_max: Duration::from_secs(120),
+            arguments_bytes_max: ByteSize::mib(1).as_u64(),
+            result_bytes_max: ByteSize::mib(8).as_u64(),
+            handles_max: 10_000,
+            log_bytes_max: ByteSize::kib(64).as_u64(),
+            stdio_bytes_max: ByteSize::kib(64).as_u64(),
+        }
+    }
+}
+
+impl Limits {
+    /// These limits, with what settings say over them.
+    #[must_use]
+    pub fn with(self, settings: &LimitSettings) -> Self {
+        let bytes = |set: Option<settings::Bytes>, old| set.map_or(old, |bytes| bytes.0);
+        let time = |set: Option<settings::Span>, old| set.map_or(old, |span| span.0);
+        use crate::catalog::settings;
+        Limits {
+            fuel: settings.fuel.unwrap_or(self.fuel),
+            memory_bytes_max: bytes(settings.memory, self.memory_bytes_max),
+            attempt_time_max: time(settings.time, self.attempt_time_max),
+            call_time_max: time(settings.call_time, self.call_time_max),
+            arguments_bytes_max: bytes(settings.arguments, self.arguments_bytes_max),
+            result_bytes_max: bytes(settings.result, self.result_bytes_max),
+            handles_max: settings.handles.unwrap_or(self.handles_max),
+            log_bytes_max: bytes(settings.log, self.log_bytes_max),
+            stdio_bytes_max: bytes(settings.stdio, self.stdio_bytes_max),
+        }
+    }
+}
+
+/// What all calls of a host may use together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HostLimits {
+    /// Calls that run at once; 64 by default.
+    pub max_parallel: usize,
+    /// Calls that may wait for a place; 1,024 by default. One more is refused as `Busy`.
+    pub max_waiting: usize,
+}
+
+impl Default for HostLimits {
+    fn default() -> Self {
+        HostLimits { max_parallel: 64, max_waiting: 1_024 }
+    }
+}

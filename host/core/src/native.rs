@@ -1,0 +1,137 @@
+//! A tool that is a function of the host's own program. It walks the same road as a component, with the same report.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::catalog::shape::{Field, Shape};
+use crate::catalog::{Cast, Origin, Tool};
+use crate::effect::EffectClass;
+use crate::limits::Limits;
+use crate::run::{Attempt, Runner};
+use crate::tell::{CallError, Output};
+
+/// A native tool in the making.
+///
+/// Without a word about it, it counts as one that may send to the network: the host cannot look into it.
+///
+/// ```
+/// use serde_json::json;
+/// use toolpost_core::{Call, Catalog, Host, Native, catalog::shape::{Integer, Shape}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let double = Native::new("double", "Doubles a number")
+///     .parameter("number", Shape::Integer(Integer::U32))
+///     .returns(Shape::Integer(Integer::U64))
+///     .run(|attempt| async move {
+///         let number = attempt.call.arguments["number"].as_u64().unwrap_or_default();
+///         Ok(json!(number * 2))
+///     });
+/// let mut catalog = Catalog::default();
+/// catalog.add(double)?;
+/// let outcome = Host::new(catalog).call(Call::new("double", json!({"number": 21}))).await;
+/// assert_eq!(outcome.result?.value, json!(42));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Native {
+    name: String,
+    description: String,
+    parameters: Vec<Field>,
+    result: Option<Shape>,
+    effect: EffectClass,
+    limits: Limits,
+    cast: Cast,
+}
+
+impl Native {
+    /// A tool of that name.
+    pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Native {
+            name: name.into(),
+            description: description.into(),
+            parameters: Vec::new(),
+            result: None,
+            effect: EffectClass::Open,
+            limits: Limits::default(),
+            cast: Cast::default(),
+        }
+    }
+
+    /// Adds a parameter, by its name in kebab-case or `snake_case`.
+    #[must_use]
+    pub fn parameter(self, name: &str, shape: Shape) -> Self {
+        self.field(Field::new(name.replace('_', "-"), shape))
+    }
+
+    /// Adds a parameter with documentation or a default.
+    #[must_use]
+    pub fn field(mut self, field: Field) -> Self {
+        self.parameters.push(field);
+        self
+    }
+
+    /// Says what it answers with.
+    #[must_use]
+    pub fn returns(mut self, shape: Shape) -> Self {
+        self.result = Some(shape);
+        self
+    }
+
+    /// Says what it can do to the world.
+    #[must_use]
+    pub fn effect(mut self, effect: EffectClass) -> Self {
+        self.effect = effect;
+        self
+    }
+
+    /// Says what one call of it may use. Fuel and memory of a native function are not counted.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Says how far arguments may be from the schema.
+    #[must_use]
+    pub fn cast(mut self, cast: Cast) -> Self {
+        self.cast = cast;
+        self
+    }
+
+    /// The tool, run by that function. The arguments are in the attempt's call, in canonical form.
+    pub fn run<F, R>(self, function: F) -> Tool
+    where
+        F: Fn(Attempt) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Value, CallError>> + Send + 'static,
+    {
+        Tool {
+            name: self.name,
+            description: self.description,
+            parameters: self.parameters,
+            result: self.result,
+            effect: self.effect,
+            cast: self.cast,
+            limits: self.limits,
+            origin: Origin::Native,
+            runner: Arc::new(Function(function)),
+        }
+    }
+}
+
+struct Function<F>(F);
+
+impl<F, R> Runner for Function<F>
+where
+    F: Fn(Attempt) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Value, CallError>> + Send + 'static,
+{
+    fn run<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Output, CallError>> {
+        let running = (self.0)(attempt.clone());
+        async move { running.await.map(|value| Output { value, content: Vec::new() }) }.boxed()
+    }
+}

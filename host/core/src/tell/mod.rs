@@ -1,0 +1,16 @@
+//! What came of it? The outcome of a call, its errors, and the events on the way.
+
+// What is told at the end
+mod error;
+mod outcome;
+
+// What is told meanwhile
+mod event;
+
+// From one to the other
+mod trail;
+
+pub use self::error::{CallError, ErrorKind, Fault, Retry, Rule, Stage};
+pub use self::event::{Event, Level, Sink, Teller, Tracing};
+pub use self::outcome::{AttemptReport, Captured, Content, Outcome, Output, Report};
+pub(crate) use self::trail::Trail;

@@ -1,0 +1,151 @@
+//! What came of a call, and what it took.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::error::CallError;
+use crate::call::CallId;
+use crate::catalog::CastReport;
+use crate::effect::EffectRecord;
+
+/// What came of a call. Every call has exactly one.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The call.
+    pub call: CallId,
+    /// The tool that was asked for.
+    pub tool: String,
+    /// What the tool answered, or why it did not.
+    pub result: Result<Output, CallError>,
+    /// What it took.
+    pub report: Report,
+}
+
+/// What a tool answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Output {
+    /// The result as JSON; `null` for a tool without one.
+    pub value: Value,
+    /// The same in parts, where the tool answers with `content` of `toolpost:tool/types`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub content: Vec<Content>,
+}
+
+/// A part of a rich result.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Content {
+    /// Text for the reader.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// A JSON value.
+    Json {
+        /// The value.
+        value: Value,
+    },
+    /// A picture.
+    Image {
+        /// The media type.
+        mime_type: String,
+        /// The bytes, in base64.
+        data: String,
+    },
+    /// A sound.
+    Audio {
+        /// The media type.
+        mime_type: String,
+        /// The bytes, in base64.
+        data: String,
+    },
+    /// A reference to something that is kept elsewhere.
+    Link {
+        /// Where it is.
+        uri: String,
+        /// A name to show for it.
+        name: String,
+        /// What it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+        /// Its media type.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mime_type: Option<String>,
+    },
+}
+
+/// What a call took.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Time from the call to its outcome.
+    #[serde(rename = "time_ms", serialize_with = "milliseconds")]
+    pub time: Duration,
+    /// Time that the call waited for a place.
+    #[serde(rename = "waited_ms", serialize_with = "milliseconds")]
+    pub waited: Duration,
+    /// What was done to the arguments until they fitted.
+    #[serde(skip_serializing_if = "CastReport::is_empty")]
+    pub cast: CastReport,
+    /// The attempts, in order.
+    pub attempts: Vec<AttemptReport>,
+    /// What the call did to the world.
+    pub effects: Vec<EffectRecord>,
+    /// Effects beyond those that could be listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub effects_unlisted: u64,
+}
+
+/// What one attempt took.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AttemptReport {
+    /// Its number; the first is 1.
+    pub number: u32,
+    /// Its time.
+    #[serde(rename = "time_ms", serialize_with = "milliseconds")]
+    pub time: Duration,
+    /// The fuel that it used.
+    pub fuel: u64,
+    /// The most memory that it held, in bytes.
+    pub memory_bytes_peak: u64,
+    /// What it wrote to standard output.
+    #[serde(skip_serializing_if = "Captured::is_empty")]
+    pub stdout: Captured,
+    /// What it wrote to standard error.
+    #[serde(skip_serializing_if = "Captured::is_empty")]
+    pub stderr: Captured,
+    /// What it wrote to the log.
+    #[serde(skip_serializing_if = "Captured::is_empty")]
+    pub log: Captured,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<CallError>,
+}
+
+/// Text that a tool wrote, as far as it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Captured {
+    /// The beginning.
+    pub text: String,
+    /// The bytes behind it that were dropped.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dropped_bytes: u64,
+}
+
+impl Captured {
+    /// Whether nothing was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.dropped_bytes == 0
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn milliseconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((span.as_secs_f64() * 1e6).round() / 1e3)
+}

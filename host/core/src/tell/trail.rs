@@ -1,0 +1,48 @@
+//! The record of one call while it is under way. It ends with exactly one last word, also when the call is dropped.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{CallError, ErrorKind, Event, Outcome, Output, Report, Sink, Teller};
+use crate::call::{Call, CallId};
+
+pub(crate) struct Trail {
+    call: CallId,
+    tool: String,
+    started: Instant,
+    told: bool,
+    pub(crate) teller: Teller,
+    pub(crate) report: Report,
+}
+
+impl Trail {
+    pub(crate) fn start(call: &Call, sinks: Arc<[Arc<dyn Sink>]>) -> Self {
+        let teller = Teller::new(call.id.clone(), sinks);
+        teller.tell(&Event::CallStarted { tool: &call.tool });
+        Trail {
+            call: call.id.clone(),
+            tool: call.tool.clone(),
+            started: Instant::now(),
+            told: false,
+            teller,
+            report: Report::default(),
+        }
+    }
+
+    pub(crate) fn end(mut self, result: Result<Output, CallError>) -> Outcome {
+        self.told = true;
+        self.teller.tell(&Event::CallEnded { failed: result.as_ref().err().map(|error| error.kind) });
+        let mut report = std::mem::take(&mut self.report);
+        report.time = self.started.elapsed();
+        Outcome { call: self.call.clone(), tool: std::mem::take(&mut self.tool), result, report }
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        if !self.told {
+            self.teller.tell(&Event::CallEnded { failed: Some(ErrorKind::Cancelled) });
+        }
+    }
+}
