@@ -1,1 +1,29 @@
+//! The mechanism of Toolpost: components become tools, and an attempt of a call becomes an instance on wasmtime.
+//!
+//! An [`Engine`] loads a [`Component`]; its [`Function`]s are [`Tool`](toolpost_core::Tool)s that a
+//! [`Host`](toolpost_core::Host) calls. Every attempt has a store of its own, with fuel, memory, handles and results
+//! bounded, and with nothing granted: no files, no environment, no network. This is the only package that names wasmtime.
 
+// The engine
+mod cache;
+mod engine;
+
+// A file becomes tools
+mod component;
+mod docs;
+mod import;
+mod shape;
+
+// An attempt becomes an instance
+mod answer;
+mod capability;
+mod instance;
+mod limits;
+mod state;
+mod trap;
+mod value;
+
+pub use component::{COMPONENT_BYTES_MAX, Component, Function, LoadError, Refusal};
+pub use engine::{Allocation, Engine, EngineOptions, config, pool};
+pub use import::{Import, Power};
+pub use state::State;

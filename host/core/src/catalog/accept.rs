@@ -20,6 +20,9 @@ pub struct CastReport {
     /// Which values had to be cast before they fitted the tool's parameters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// Changes beyond those that could be listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub changes_unlisted: usize,
 }
 
 impl CastReport {
@@ -30,7 +33,7 @@ impl CastReport {
     }
 }
 
-/// Faults that are spelled out in the message to the agent; all of them are in the error's detail.
+/// Faults that are spelled out in the message to the agent; all that are listed are in the error's detail.
 const SPELLED_OUT_MAX: usize = 10;
 
 /// Turns a call into one whose arguments are exactly what the tool takes.
@@ -80,6 +83,7 @@ fn from_node(tool: &Tool, node: &Node<'_>, repairs: Vec<Repair>) -> Result<(Valu
     let inner;
     let (node, repairs) = match node {
         Node::Null => (&empty, repairs),
+        Node::String(text) if text.trim().is_empty() => (&empty, repairs),
         Node::String(text) if tool.cast == Cast::Strict => {
             inner = Node::read(text).map_err(|error| invalid(&tool.name, error.to_string()))?;
             (&inner, repairs)
@@ -93,8 +97,11 @@ fn from_node(tool: &Tool, node: &Node<'_>, repairs: Vec<Repair>) -> Result<(Valu
     };
     let mut caster = Caster::new(tool.cast, !tool.effect.may_change());
     match caster.record(node, &tool.parameters) {
-        Some(arguments) => Ok((arguments, CastReport { repairs, changes: caster.changes })),
-        None => Err(faulty(&tool.name, &caster.faults)),
+        Some(arguments) => {
+            let (changes, changes_unlisted) = (caster.changes, caster.changes_unlisted);
+            Ok((arguments, CastReport { repairs, changes, changes_unlisted }))
+        }
+        None => Err(faulty(&tool.name, &caster.faults, caster.faults_unlisted)),
     }
 }
 
@@ -106,7 +113,7 @@ fn invalid(tool: &str, why: String) -> CallError {
     )
 }
 
-fn faulty(tool: &str, faults: &[Fault]) -> CallError {
+fn faulty(tool: &str, faults: &[Fault], unlisted: usize) -> CallError {
     let mut why: Vec<String> = faults
         .iter()
         .take(SPELLED_OUT_MAX)
@@ -115,12 +122,18 @@ fn faulty(tool: &str, faults: &[Fault]) -> CallError {
             pointer => format!("at `{pointer}`: expected {}, got {}", fault.expected, fault.got),
         })
         .collect();
-    if faults.len() > SPELLED_OUT_MAX {
-        why.push(format!("and {} more", faults.len() - SPELLED_OUT_MAX));
+    let more = faults.len().saturating_sub(SPELLED_OUT_MAX) + unlisted;
+    if more > 0 {
+        why.push(format!("and {more} more"));
     }
     let mut detail = Map::new();
     detail.insert("faults".into(), serde_json::to_value(faults).unwrap_or_default());
     invalid(tool, why.join("; ")).with_detail(Value::Object(detail))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// About as many bytes as the value has as JSON text, without printing it.

@@ -62,6 +62,16 @@ pub struct Fault {
 const LISTED_MAX: usize = 100;
 const EXCERPT_BYTES: usize = 60;
 
+/// Casts one value strictly.
+pub(super) fn cast_one(value: &Value, shape: &Shape) -> Result<Value, Fault> {
+    let mut caster = Caster::new(Cast::Strict, false);
+    let cast = Node::of(value).ok().and_then(|node| caster.cast(&node, shape));
+    cast.ok_or_else(|| {
+        let nested = Fault { pointer: String::new(), expected: shape.wit(), got: "a value that nests too deep".into() };
+        caster.faults.into_iter().next().unwrap_or(nested)
+    })
+}
+
 /// One run of the cast over one value.
 pub(super) struct Caster {
     mode: Cast,
@@ -69,12 +79,22 @@ pub(super) struct Caster {
     may_drop: bool,
     at: Vec<String>,
     pub(super) changes: Vec<Change>,
+    pub(super) changes_unlisted: usize,
     pub(super) faults: Vec<Fault>,
+    pub(super) faults_unlisted: usize,
 }
 
 impl Caster {
     pub(super) fn new(mode: Cast, may_drop: bool) -> Self {
-        Caster { mode, may_drop, at: Vec::new(), changes: Vec::new(), faults: Vec::new() }
+        Caster {
+            mode,
+            may_drop,
+            at: Vec::new(),
+            changes: Vec::new(),
+            changes_unlisted: 0,
+            faults: Vec::new(),
+            faults_unlisted: 0,
+        }
     }
 
     /// The canonical value, or nothing where a fault was written down.
@@ -88,8 +108,8 @@ impl Caster {
             Shape::String => self.string(node),
             Shape::Bytes => self.bytes(node),
             Shape::List(item) => self.list(node, shape, item),
-            Shape::FixedList(item, length) => self.tuple(node, shape, &vec![&**item; *length]),
-            Shape::Tuple(items) => self.tuple(node, shape, &items.iter().collect::<Vec<_>>()),
+            Shape::FixedList(item, length) => self.tuple(node, shape, *length, std::iter::repeat(&**item)),
+            Shape::Tuple(items) => self.tuple(node, shape, items.len(), items.iter()),
             Shape::Record(fields) => self.record(node, fields),
             Shape::Option(some) => self.option(node, some),
             Shape::Variant(cases) => self.variant(node, shape, cases),
@@ -191,24 +211,32 @@ impl Caster {
         }
     }
 
-    fn tuple(&mut self, node: &Node<'_>, shape: &Shape, items: &[&Shape]) -> Option<Value> {
-        let expected = || format!("an array of exactly {} ({})", items.len(), shape.wit());
+    fn tuple<'s>(
+        &mut self,
+        node: &Node<'_>,
+        shape: &Shape,
+        length: usize,
+        items: impl Iterator<Item = &'s Shape>,
+    ) -> Option<Value> {
+        let expected = || format!("an array of exactly {length} ({})", shape.wit());
         match node {
-            Node::Array(nodes) if nodes.len() == items.len() => {
+            Node::Array(nodes) if nodes.len() == length => {
                 let pairs = nodes.iter().zip(items).enumerate();
                 let cast: Vec<Option<Value>> =
                     pairs.map(|(index, (node, item))| self.within(index, node, item)).collect();
                 cast.into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
             }
             Node::String(text) => self.parse_text(node, text, '[', shape, &expected()),
-            Node::Object(members) if members.len() == items.len() && self.mode == Cast::Lax => {
-                let member =
-                    |index: usize| members.iter().find(|(key, _)| *key == index.to_string()).map(|(_, node)| node);
-                let Some(nodes) = (0..items.len()).map(member).collect::<Option<Vec<_>>>() else {
-                    return self.fault(node, &expected());
-                };
-                let array = Node::Array(nodes.into_iter().cloned().collect());
-                let value = self.tuple(&array, shape, items)?;
+            Node::Object(members) if members.len() == length && self.mode == Cast::Lax => {
+                let mut nodes = vec![None; length];
+                for (key, node) in members {
+                    let index = key.parse::<usize>().ok().filter(|index| *key == index.to_string());
+                    if let Some(slot) = index.and_then(|index| nodes.get_mut(index)) {
+                        *slot = Some(node.clone());
+                    }
+                }
+                let Some(nodes) = nodes.into_iter().collect() else { return self.fault(node, &expected()) };
+                let value = self.tuple(&Node::Array(nodes), shape, length, items)?;
                 self.changed(Cast::Lax, node, value, &expected())
             }
             _ => self.fault(node, &expected()),
@@ -229,7 +257,7 @@ impl Caster {
             }
             _ => return self.fault(node, EXPECTED),
         };
-        let faults = self.faults.len();
+        let faults = self.faults_found();
         let mut given: Vec<Option<&Node<'_>>> = vec![None; fields.len()];
         for (key, node) in members {
             self.place(key, node, fields, &mut given);
@@ -238,7 +266,7 @@ impl Caster {
         for (field, node) in fields.iter().zip(given) {
             let value = match (node, &field.default) {
                 (Some(node), _) => self.within(&field.key, node, &field.shape),
-                (None, Some(default)) => Some(default.clone()),
+                (None, Some(default)) => self.default(field, default),
                 (None, None) if matches!(field.shape, Shape::Option(_)) => Some(Value::Null),
                 (None, None) => self.absent(field),
             };
@@ -246,7 +274,19 @@ impl Caster {
                 object.insert(field.key.clone(), value);
             }
         }
-        (self.faults.len() == faults).then_some(Value::Object(object))
+        (self.faults_found() == faults).then_some(Value::Object(object))
+    }
+
+    /// A default is cast like a value that was given, but it is no change to what the caller sent.
+    fn default(&mut self, field: &Field, default: &Value) -> Option<Value> {
+        let changes = (self.changes.len(), self.changes_unlisted);
+        let value = match Node::of(default) {
+            Ok(node) => self.within(&field.key, &node, &field.shape),
+            Err(error) => self.fault_got(error.to_string(), &field.shape.wit()),
+        };
+        self.changes.truncate(changes.0);
+        self.changes_unlisted = changes.1;
+        value
     }
 
     fn option(&mut self, node: &Node<'_>, some: &Shape) -> Option<Value> {
@@ -301,7 +341,7 @@ impl Caster {
         if !matches!(node, Node::Array(_)) && self.mode < Cast::Lax {
             return self.fault(node, &expected());
         }
-        let faults = self.faults.len();
+        let faults = self.faults_found();
         let mut set = Vec::new();
         for (index, item) in given.iter().enumerate() {
             self.at.push(index.to_string());
@@ -313,7 +353,7 @@ impl Caster {
             }
             self.at.pop();
         }
-        if self.faults.len() > faults {
+        if self.faults_found() > faults {
             return None;
         }
         let value = json!(names().filter(|name| set.iter().any(|on| on == name)).collect::<Vec<_>>());
@@ -380,10 +420,12 @@ impl Caster {
     /// Tries a cast; where it fails it leaves no trace.
     fn attempt(&mut self, cast: impl FnOnce(&mut Self) -> Option<Value>) -> Option<Value> {
         let (changes, faults) = (self.changes.len(), self.faults.len());
+        let unlisted = (self.changes_unlisted, self.faults_unlisted);
         let value = cast(self);
         if value.is_none() {
             self.changes.truncate(changes);
             self.faults.truncate(faults);
+            (self.changes_unlisted, self.faults_unlisted) = unlisted;
         }
         value
     }
@@ -393,15 +435,16 @@ impl Caster {
         if self.mode < needs {
             return self.fault(node, expected);
         }
-        let change = Change {
-            pointer: self.pointer(),
-            from: node.excerpt(EXCERPT_BYTES),
-            to: Node::of(&to).map(|node| node.excerpt(EXCERPT_BYTES)).unwrap_or_default(),
-        };
-        if self.changes.len() < LISTED_MAX {
-            self.changes.push(change);
-        }
+        self.change(node, Node::of(&to).map(|node| node.excerpt(EXCERPT_BYTES)).unwrap_or_default());
         Some(to)
+    }
+
+    fn change(&mut self, node: &Node<'_>, to: String) {
+        if self.changes.len() < LISTED_MAX {
+            self.changes.push(Change { pointer: self.pointer(), from: node.excerpt(EXCERPT_BYTES), to });
+        } else {
+            self.changes_unlisted += 1;
+        }
     }
 
     fn fault(&mut self, node: &Node<'_>, expected: &str) -> Option<Value> {
@@ -409,11 +452,16 @@ impl Caster {
     }
 
     fn fault_got(&mut self, got: String, expected: &str) -> Option<Value> {
-        // Past the limit one fault stands for the rest, so that a failed part is never taken for a good one.
-        if self.faults.len() <= LISTED_MAX {
+        if self.faults.len() < LISTED_MAX {
             self.faults.push(Fault { pointer: self.pointer(), expected: expected.to_owned(), got });
+        } else {
+            self.faults_unlisted += 1;
         }
         None
+    }
+
+    fn faults_found(&self) -> usize {
+        self.faults.len() + self.faults_unlisted
     }
 
     fn pointer(&self) -> String {

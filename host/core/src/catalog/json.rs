@@ -149,8 +149,8 @@ impl<'a> Node<'a> {
 
     fn write(&self, out: &mut String, enough: usize) {
         let string = |out: &mut String, text: &str| {
-            // No more than can be seen is escaped; six bytes is the longest escape.
-            let seen = text.get(..text.floor_char_boundary(enough.min(text.len()))).unwrap_or(text);
+            // No more than can be seen is escaped, and never less, or what was cut would pass for whole.
+            let seen = text.get(..text.ceil_char_boundary(enough.min(text.len()))).unwrap_or(text);
             out.push_str(&Value::from(seen).to_string());
         };
         match self {

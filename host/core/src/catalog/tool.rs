@@ -1,11 +1,12 @@
 //! What is a tool? Its contract, where it comes from, what it may do, and what runs it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cast::Cast;
+use super::cast::{self, Cast, nearest};
 use super::schema;
 use super::shape::{Field, Shape};
 use crate::effect::EffectClass;
@@ -63,6 +64,26 @@ impl Origin {
 }
 
 impl Tool {
+    /// Sets values for parameters that a call leaves out, by the parameter's name.
+    ///
+    /// # Errors
+    /// There is no such parameter, or the value does not fit it.
+    pub fn set_defaults(&mut self, defaults: &BTreeMap<String, Value>) -> Result<(), String> {
+        for (name, value) in defaults {
+            let names: Vec<_> = self.parameters.iter().map(|field| field.key.clone()).collect();
+            let field = self.parameters.iter_mut().find(|field| field.key == *name || field.name == *name);
+            let field = field.ok_or_else(|| match nearest(name, names.iter().map(String::as_str)) {
+                Some(near) => format!("it has no parameter `{name}`; did you mean `{near}`?"),
+                None => format!("it has no parameter `{name}`"),
+            })?;
+            let value = cast::cast_one(value, &field.shape).map_err(|fault| {
+                format!("the default of `{name}` does not fit: expected {}, got {}", fault.expected, fault.got)
+            })?;
+            field.default = Some(value);
+        }
+        Ok(())
+    }
+
     /// The JSON Schema of its arguments.
     #[must_use]
     pub fn input_schema(&self) -> Value {

@@ -71,10 +71,7 @@ impl Caster {
     fn unknown(&mut self, key: &str, node: &Node<'_>, fields: &[Field]) {
         self.at.push(key.to_owned());
         if self.mode == Cast::Lax && self.may_drop {
-            self.changed(Cast::Lax, node, serde_json::Value::Null, "");
-            if let Some(change) = self.changes.last_mut() {
-                change.to = "dropped: no such field".into();
-            }
+            self.change(node, "dropped: no such field".into());
         } else {
             let expected = match nearest(key, fields.iter().map(|field| field.key.as_str())) {
                 Some(near) => format!("no such field; did you mean `{near}`?"),

@@ -100,9 +100,9 @@ fn whole(text: &str) -> Option<i128> {
             let cut = digits.len().checked_sub(usize::try_from(shift.unsigned_abs()).ok()?);
             let (kept, dropped) = match cut {
                 Some(cut) => digits.split_at_checked(cut)?,
-                None => ("", digits.trim_start_matches(['-', '+'])),
+                None => ("", digits.as_str()),
             };
-            if !dropped.bytes().all(|b| b == b'0') {
+            if !dropped.trim_start_matches(['-', '+']).bytes().all(|b| b == b'0') {
                 return None;
             }
             match kept {
@@ -115,15 +115,20 @@ fn whole(text: &str) -> Option<i128> {
 
 /// The float that a decimal text says: finite, and where the text is an integer, that very integer.
 fn float(text: &str, single: bool) -> Option<f64> {
-    let value: f64 = text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest is what a float parameter asks for")]
-    let value = if single { widen(value as f32) } else { value };
+    // What is printed in the fewest digits is not always the very number that a 32-bit float holds.
+    let (printed, held) = if single {
+        let value: f32 = text.parse().ok()?;
+        (widen(value), f64::from(value))
+    } else {
+        let value: f64 = text.parse().ok()?;
+        (value, value)
+    };
     let is_integer = text.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'+');
     // Up to this an integer of either sign can be compared exactly; past it, digits decide.
     let exact = !is_integer
-        || format!("{value:.0}").trim_start_matches('-') == text.trim_start_matches(['-', '+', '0'])
-        || value == 0.0;
-    (value.is_finite() && exact).then_some(value)
+        || format!("{held:.0}").trim_start_matches('-') == text.trim_start_matches(['-', '+', '0'])
+        || held == 0.0;
+    (held.is_finite() && exact).then_some(printed)
 }
 
 /// A number in a string, without the spaces around it and a leading plus; nothing if it is not a decimal number.

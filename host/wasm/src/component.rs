@@ -1,0 +1,321 @@
+//! A file becomes tools: read, compiled once, looked at, linked.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use toolpost_core::catalog::settings::ToolSettings;
+use toolpost_core::catalog::shape::{Field, Shape};
+use toolpost_core::catalog::{Origin, tool_name};
+use toolpost_core::{Cast, EffectClass, Limits, Tool};
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
+use crate::cache::hex;
+use crate::docs::{self, Documentation};
+use crate::engine::Engine;
+use crate::import::{Import, Power};
+use crate::instance::Exported;
+use crate::shape::{self, FunctionShape};
+use crate::state::State;
+use crate::value::Signature;
+
+/// The largest component that is loaded, in bytes.
+pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+
+/// A component that was loaded and linked. It runs nothing by itself.
+pub struct Component {
+    /// Its name in the host.
+    pub name: String,
+    /// `sha256:` and the hash of its bytes.
+    pub digest: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// What it imports.
+    pub imports: Vec<Import>,
+    /// Its functions that can be tools.
+    pub functions: Vec<Function>,
+    /// Its functions that cannot.
+    pub refused: Vec<Refusal>,
+    /// What was odd about its documentation.
+    pub warnings: Vec<String>,
+    linked: Arc<InstancePre<State>>,
+    fuel: bool,
+}
+
+/// An exported function of a component.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// The interface that exports it; nothing for a function of the world itself.
+    pub interface: Option<String>,
+    /// Its name in WIT.
+    pub name: String,
+    /// What its author says of it.
+    pub docs: Option<String>,
+    /// What it takes.
+    pub parameters: Vec<Field>,
+    /// What it answers with.
+    pub result: Option<Shape>,
+    index: ComponentExportIndex,
+    signature: Signature,
+}
+
+/// An exported function that cannot be a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The function, with its interface.
+    pub function: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A component cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError {
+    /// Why, and what would help.
+    pub message: String,
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl Function {
+    /// The function with its interface, as the component names them.
+    #[must_use]
+    pub fn path(&self) -> String {
+        path(self.interface.as_deref(), &self.name)
+    }
+}
+
+fn path(interface: Option<&str>, function: &str) -> String {
+    interface.map_or_else(|| function.to_owned(), |interface| format!("{interface}#{function}"))
+}
+
+impl Engine {
+    /// Loads a component from a file, with the `.wit` file beside it where there is one. Compiling takes a second or more
+    /// for each megabyte: do not call this on a thread that serves others.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no component, or asks for what this host does not offer.
+    pub fn load_file(&self, name: &str, file: &Path) -> Result<Component, LoadError> {
+        let shown = file.display();
+        let fail = |error: std::io::Error| LoadError { message: format!("`{shown}` cannot be read: {error}") };
+        let length = std::fs::metadata(file).map_err(fail)?.len();
+        if length > COMPONENT_BYTES_MAX {
+            let message = format!("`{shown}` is {length} bytes long; a component may have {COMPONENT_BYTES_MAX}");
+            return Err(LoadError { message });
+        }
+        let bytes = std::fs::read(file).map_err(fail)?;
+        let beside = file.with_extension("wit");
+        let small =
+            std::fs::metadata(&beside).is_ok_and(|meta| meta.is_file() && meta.len() <= docs::TEXT_BYTES_MAX as u64);
+        let wit = if small { std::fs::read_to_string(&beside).ok() } else { None };
+        self.load(name, &bytes, wit.as_deref())
+            .map_err(|error| LoadError { message: format!("`{shown}` cannot be used: {}", error.message) })
+    }
+
+    /// Loads a component from its bytes; `wit` is the text that documents it, where it holds none itself.
+    ///
+    /// # Errors
+    /// The bytes are no component, or the component asks for what this host does not offer.
+    pub fn load(&self, name: &str, bytes: &[u8], wit: Option<&str>) -> Result<Component, LoadError> {
+        recognise(bytes)?;
+        let digest = format!("sha256:{}", hex(&Sha256::digest(bytes)));
+        let invalid =
+            |error: &wasmtime::Error| LoadError { message: format!("it is no valid component: {}", chain(error)) };
+        let compiled = match &self.cache {
+            Some(cache) => cache.load(&self.engine, &digest, bytes),
+            None => wasmtime::component::Component::from_binary(&self.engine, bytes),
+        };
+        let compiled = compiled.map_err(|error| invalid(&error))?;
+        let ty = compiled.component_type();
+        let mut imports: Vec<Import> = ty
+            .imports(&self.engine)
+            .map(|(name, _)| Import { name: name.to_owned(), power: Power::of(name) })
+            .collect();
+        imports.sort();
+        let linked = self.linker.instantiate_pre(&compiled).map_err(|error| missing(&imports, &error))?;
+
+        let embedded = docs::embedded(bytes);
+        let texts = embedded.iter().map(String::as_str).chain(if embedded.is_empty() { wit } else { None });
+        let (documentation, warnings) = Documentation::read(texts);
+        let (functions, refused) = self.functions(&compiled, &documentation);
+        Ok(Component {
+            name: name.to_owned(),
+            digest,
+            bytes: bytes.len() as u64,
+            imports,
+            functions,
+            refused,
+            warnings,
+            linked: Arc::new(linked),
+            fuel: self.fuel,
+        })
+    }
+
+    /// All exported functions, of the world and of its interfaces.
+    fn functions(
+        &self,
+        compiled: &wasmtime::component::Component,
+        documentation: &Documentation,
+    ) -> (Vec<Function>, Vec<Refusal>) {
+        let mut functions = Vec::new();
+        let mut refused = Vec::new();
+        let mut take =
+            |interface: Option<&str>, name: &str, ty: &ComponentFunc, index: Option<ComponentExportIndex>| {
+                match function(documentation, interface, name, ty, index) {
+                    Ok(function) => functions.push(function),
+                    Err(reason) => refused.push(Refusal { function: path(interface, name), reason }),
+                }
+            };
+        for (name, export) in compiled.component_type().exports(&self.engine) {
+            match &export.ty {
+                ComponentItem::ComponentFunc(ty) => take(None, name, ty, compiled.get_export_index(None, name)),
+                ComponentItem::ComponentInstance(instance) => {
+                    let parent = compiled.get_export_index(None, name);
+                    for (function, export) in instance.exports(&self.engine) {
+                        if let ComponentItem::ComponentFunc(ty) = &export.ty {
+                            let index =
+                                parent.as_ref().and_then(|parent| compiled.get_export_index(Some(parent), function));
+                            take(Some(name), function, ty, index);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        (functions, refused)
+    }
+}
+
+fn function(
+    documentation: &Documentation,
+    interface: Option<&str>,
+    name: &str,
+    ty: &ComponentFunc,
+    index: Option<ComponentExportIndex>,
+) -> Result<Function, String> {
+    if name.starts_with('[') {
+        return Err("it belongs to a resource, which lives no longer than one call".into());
+    }
+    let mut shape = shape::function(ty)?;
+    let docs = documentation.describe(interface, name, &mut shape);
+    let FunctionShape { parameters, result } = shape;
+    let signature = Signature::of(&parameters, result.as_ref()).ok_or("its parameters take more than 64 KiB")?;
+    let index = index.ok_or("the component does not export it under that name")?;
+    Ok(Function {
+        interface: interface.map(str::to_owned),
+        name: name.to_owned(),
+        docs,
+        parameters,
+        result,
+        index,
+        signature,
+    })
+}
+
+impl Component {
+    /// What the component can do to the world, with nothing granted to it.
+    #[must_use]
+    pub fn effect(&self) -> EffectClass {
+        let effects = self.imports.iter().map(|import| import.power.effect_ungranted());
+        effects.max().unwrap_or(EffectClass::Pure)
+    }
+
+    /// The name under which a function is a tool, unless settings say another.
+    #[must_use]
+    pub fn tool_name(&self, function: &Function) -> String {
+        tool_name(&self.name, &function.name)
+    }
+
+    /// A function as a tool.
+    ///
+    /// # Errors
+    /// What the settings say of the tool does not fit it.
+    pub fn tool(
+        &self,
+        function: &Function,
+        limits: Limits,
+        cast: Cast,
+        settings: &ToolSettings,
+    ) -> Result<Tool, String> {
+        let name = settings.name.clone().unwrap_or_else(|| self.tool_name(function));
+        let runner =
+            Exported::new(&self.linked, function.index, function.signature, function.result.as_ref(), self.fuel);
+        let mut tool = Tool {
+            name,
+            description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),
+            parameters: function.parameters.clone(),
+            result: match &function.result {
+                // An `err` is no result: it is an error, in every front end.
+                Some(Shape::Result { ok, .. }) => ok.as_deref().cloned(),
+                other => other.clone(),
+            },
+            effect: settings.effect.unwrap_or_else(|| self.effect()),
+            cast: settings.cast.unwrap_or(cast),
+            limits: limits.with(&settings.limits),
+            origin: Origin::Component {
+                component: self.name.clone(),
+                digest: self.digest.clone(),
+                function: function.path(),
+            },
+            runner: Arc::new(runner),
+        };
+        tool.set_defaults(&settings.defaults)?;
+        Ok(tool)
+    }
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// Says what the bytes are when they are no component.
+fn recognise(bytes: &[u8]) -> Result<(), LoadError> {
+    let wrong = |message: &str| Err(LoadError { message: message.to_owned() });
+    if bytes.is_empty() {
+        return wrong("it is empty");
+    }
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return wrong("it is compiled code, which is never taken from others; give the component itself");
+    }
+    if wasmparser::Parser::is_core_wasm(bytes) {
+        return wrong(
+            "it is a core module, not a component; build it for `wasm32-wasip2`, or wrap it with `wasm-tools component new`",
+        );
+    }
+    if !wasmparser::Parser::is_component(bytes) {
+        return wrong("it is no WebAssembly component");
+    }
+    Ok(())
+}
+
+/// Names the imports that the host does not offer.
+fn missing(imports: &[Import], error: &wasmtime::Error) -> LoadError {
+    let other: Vec<_> = imports
+        .iter()
+        .filter(|import| import.power == Power::Other)
+        .map(|import| format!("`{}`", import.name))
+        .collect();
+    let message = match other.as_slice() {
+        [] => format!("it asks for an interface in a form that this host does not offer: {}", chain(error)),
+        [one] => format!("it imports {one}, which this host does not offer"),
+        many => format!("it imports {}, which this host does not offer", many.join(", ")),
+    };
+    LoadError { message }
+}
+
+/// An error with its causes, without a backtrace.
+fn chain(error: &wasmtime::Error) -> String {
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.dedup();
+    causes.join(": ")
+}

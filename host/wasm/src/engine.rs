@@ -1,0 +1,182 @@
+//! The one engine: its configuration, its memory, what it links, and its cache of compiled code.
+//!
+//! Fuel bounds the operations of a guest and makes it yield, so that a spinning guest never holds a worker. Everything that
+//! runs is pooled: an instance that was returned is cheap to hand out again. Proposals that tools do not need are off.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::cache::Cache;
+use crate::capability;
+use crate::state::State;
+
+/// A guest yields to the other calls after that many operations: a few milliseconds.
+pub(crate) const YIELD_FUEL: u64 = 10_000_000;
+
+/// What the host's own functions may use of a fiber's stack, beyond what the guest may.
+const HOST_STACK_BYTES: usize = 1536 << 10;
+
+/// How an engine is made.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Calls that run at once; 64 by default.
+    pub max_parallel: usize,
+    /// The stack of a guest in bytes; 512 KiB by default.
+    pub stack_bytes_max: usize,
+    /// Where compiled code is kept; nowhere by default. The folder must be the user's own.
+    pub cache_dir: Option<PathBuf>,
+    /// How much compiled code is kept, in bytes; 1 GiB by default.
+    pub cache_bytes_max: u64,
+    /// Whether operations are counted; on by default. Without it a guest that spins holds its worker until it ends: only
+    /// for measuring what the counting costs.
+    pub fuel: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            max_parallel: 64,
+            stack_bytes_max: 512 << 10,
+            cache_dir: None,
+            cache_bytes_max: 1 << 30,
+            fuel: true,
+        }
+    }
+}
+
+/// Where the memory of instances comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// From a pool that was reserved when the engine was made.
+    Pooled,
+    /// From the operating system, for every instance anew: slower, and without a reservation.
+    OnDemand,
+}
+
+/// An engine that loads components and runs their functions.
+pub struct Engine {
+    pub(crate) engine: wasmtime::Engine,
+    pub(crate) linker: Linker<State>,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) fuel: bool,
+    allocation: Allocation,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("allocation", &self.allocation).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Makes an engine. Where the address space is too small for a pool, instances are allocated on demand.
+    ///
+    /// # Errors
+    /// The machine cannot run WebAssembly code, or the folder for compiled code cannot be used.
+    pub fn new(options: &EngineOptions) -> wasmtime::Result<Self> {
+        Self::with_links(options, |_| Ok(()))
+    }
+
+    /// Makes an engine whose host offers more than Toolpost's own interfaces. What is linked here must ask
+    /// [`State::attempt`] for leave before it has an effect on the world.
+    ///
+    /// # Errors
+    /// As for [`Engine::new`], and whatever `link` reports.
+    pub fn with_links(
+        options: &EngineOptions,
+        link: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
+    ) -> wasmtime::Result<Self> {
+        let (engine, allocation) = allocate(options)?;
+        let mut linker = Linker::new(&engine);
+        capability::link(&mut linker)?;
+        link(&mut linker)?;
+        let cache = match &options.cache_dir {
+            Some(dir) => Some(Cache::open(dir, options.cache_bytes_max, &engine)?),
+            None => None,
+        };
+        Ok(Engine { engine, linker, cache, fuel: options.fuel, allocation })
+    }
+
+    /// Where the memory of instances comes from.
+    #[must_use]
+    pub fn allocation(&self) -> Allocation {
+        self.allocation
+    }
+
+    /// Instances that exist now; nothing where they are not pooled.
+    #[must_use]
+    pub fn live_instances(&self) -> Option<u64> {
+        self.engine.pooling_allocator_metrics().map(|metrics| metrics.component_instances())
+    }
+
+    /// The engine itself, for embedders that link their own interfaces.
+    #[must_use]
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+}
+
+fn allocate(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, Allocation)> {
+    let mut config = config(options);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+    match wasmtime::Engine::new(&config) {
+        Ok(engine) => Ok((engine, Allocation::Pooled)),
+        Err(error) => {
+            tracing::warn!(%error, "no pool for instances; they are allocated on demand");
+            config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+            Ok((wasmtime::Engine::new(&config)?, Allocation::OnDemand))
+        }
+    }
+}
+
+/// The engine's settings without its allocation strategy. Public, so that a measurement can use the very same.
+#[must_use]
+pub fn config(options: &EngineOptions) -> Config {
+    let mut config = Config::new();
+    config
+        .consume_fuel(options.fuel)
+        .max_wasm_stack(options.stack_bytes_max)
+        .async_stack_size(options.stack_bytes_max + HOST_STACK_BYTES)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(16))
+        .memory_init_cow(true)
+        .parallel_compilation(true)
+        // What a tool does not need, a hostile one cannot use. The collector and exceptions are on by default.
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .gc_support(false)
+        .wasm_threads(false)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false);
+    config
+}
+
+/// A pool for that many parallel calls. One Rust component takes one memory, two tables and about four core instances.
+#[must_use]
+pub fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let parallel = options.max_parallel.max(1);
+    // An instance is given back a moment after its call has ended.
+    let instances = parallel + parallel / 8 + 16;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count(instances))
+        .total_core_instances(count(instances.saturating_mul(24)))
+        .total_stacks(count(instances))
+        .total_memories(count(instances + instances / 8))
+        .total_tables(count(instances.saturating_mul(3)))
+        .total_gc_heaps(1)
+        .max_memories_per_module(2)
+        .max_tables_per_module(4)
+        .max_core_instance_size(4 << 20)
+        .max_component_instance_size(4 << 20)
+        .table_elements(50_000)
+        // The limit of a call is the limiter's; this only says what a slot can hold.
+        .max_memory_size(4 << 30)
+        .linear_memory_keep_resident(2 << 20)
+        .table_keep_resident(64 << 10)
+        .max_unused_warm_slots(count(instances / 10 + 1));
+    pool
+}

@@ -1,0 +1,87 @@
+//! What does a component ask for? Its imports, and the power that lies in each.
+
+use serde::Serialize;
+use toolpost_core::EffectClass;
+
+/// The power that lies in an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// None: streams to wait on, the words of Toolpost's own contract.
+    Plumbing,
+    /// Clocks.
+    Clocks,
+    /// Random numbers.
+    Random,
+    /// Standard input and output, which the host captures.
+    Stdio,
+    /// Environment variables and arguments.
+    Environment,
+    /// Files.
+    Files,
+    /// Sockets.
+    Sockets,
+    /// Requests over HTTP.
+    Http,
+    /// Something that the embedding program offers; the host cannot look into it.
+    Other,
+}
+
+/// An import of a component.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Import {
+    /// Its name, as the component says it.
+    pub name: String,
+    /// The power that lies in it.
+    pub power: Power,
+}
+
+impl Power {
+    /// The power that lies in the interface of that name.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let path = name.split('@').next().unwrap_or(name);
+        match path {
+            "wasi:cli/stdin" | "wasi:cli/stdout" | "wasi:cli/stderr" => Power::Stdio,
+            "wasi:cli/environment" => Power::Environment,
+            _ if path.starts_with("wasi:cli/terminal-") => Power::Stdio,
+            _ if path.starts_with("wasi:cli/") => Power::Plumbing,
+            _ if path.starts_with("wasi:io/") || path.starts_with("toolpost:tool/") => Power::Plumbing,
+            _ if path.starts_with("wasi:clocks/") => Power::Clocks,
+            _ if path.starts_with("wasi:random/") => Power::Random,
+            _ if path.starts_with("wasi:filesystem/") => Power::Files,
+            _ if path.starts_with("wasi:sockets/") => Power::Sockets,
+            _ if path.starts_with("wasi:http/") => Power::Http,
+            _ => Power::Other,
+        }
+    }
+
+    /// What it is, in a word or two.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Power::Plumbing => "plumbing",
+            Power::Clocks => "clocks",
+            Power::Random => "random numbers",
+            Power::Stdio => "standard input and output",
+            Power::Environment => "environment and arguments",
+            Power::Files => "files",
+            Power::Sockets => "sockets",
+            Power::Http => "HTTP requests",
+            Power::Other => "an interface of the embedding program",
+        }
+    }
+
+    /// Whether this host gives it without being asked to.
+    #[must_use]
+    pub fn is_given(self) -> bool {
+        matches!(self, Power::Plumbing | Power::Clocks | Power::Random)
+    }
+
+    /// What a tool can do to the world through this import when nothing has been granted to it. The host's own interfaces
+    /// are closed then; into one of the embedding program the host cannot look.
+    #[must_use]
+    pub fn effect_ungranted(self) -> EffectClass {
+        if self == Power::Other { EffectClass::Open } else { EffectClass::Pure }
+    }
+}

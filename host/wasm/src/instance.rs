@@ -1,0 +1,86 @@
+//! One attempt: a store of its own, made for it and dropped behind it. Nothing that a guest did survives into another.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use toolpost_core::catalog::shape::Shape;
+use toolpost_core::{Attempt, CallError, Output, Runner};
+use wasmtime::Store;
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
+use crate::answer::Answer;
+use crate::engine::YIELD_FUEL;
+use crate::state::State;
+use crate::trap;
+use crate::value::{self, Signature};
+
+/// An exported function, ready to run.
+pub(crate) struct Exported {
+    linked: Arc<InstancePre<State>>,
+    index: ComponentExportIndex,
+    signature: Signature,
+    answer: Answer,
+    fuel: bool,
+}
+
+impl Exported {
+    pub(crate) fn new(
+        linked: &Arc<InstancePre<State>>,
+        index: ComponentExportIndex,
+        signature: Signature,
+        result: Option<&Shape>,
+        fuel: bool,
+    ) -> Self {
+        Exported { linked: linked.clone(), index, signature, answer: Answer::of(result), fuel }
+    }
+
+    async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
+        let mut running = Running::start(self, attempt).map_err(|error| trap::explain(&error, attempt))?;
+        let called = running.call(self, &attempt.call.arguments).await;
+        let value = called.map_err(|error| trap::explain(&error, attempt))?;
+        self.answer.output(value)
+    }
+}
+
+impl Runner for Exported {
+    fn run<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Output, CallError>> {
+        Box::pin(self.attempt(attempt))
+    }
+}
+
+/// The store of an attempt. Dropping it, also in the middle of a call, notes the fuel that was used.
+struct Running {
+    store: Store<State>,
+    fuel: Option<u64>,
+}
+
+impl Running {
+    fn start(exported: &Exported, attempt: &Attempt) -> wasmtime::Result<Self> {
+        let limits = attempt.call.tool.limits;
+        let mut store = Store::new(exported.linked.engine(), State::new(attempt.clone()));
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(usize::try_from(limits.result_bytes_max).unwrap_or(usize::MAX));
+        store.set_max_component_handles(limits.handles_max as usize);
+        if exported.fuel {
+            store.set_fuel(limits.fuel)?;
+            store.fuel_async_yield_interval(Some(YIELD_FUEL))?;
+        }
+        Ok(Running { store, fuel: exported.fuel.then_some(limits.fuel) })
+    }
+
+    async fn call(&mut self, exported: &Exported, arguments: &Value) -> wasmtime::Result<Value> {
+        let instance = exported.linked.instantiate_async(&mut self.store).await?;
+        let function = instance.get_func(&mut self.store, exported.index);
+        let function = function.ok_or_else(|| wasmtime::format_err!("the instance lacks the function"))?;
+        value::call(&mut self.store, function, exported.signature, arguments).await
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let (Some(given), Ok(left)) = (self.fuel, self.store.get_fuel()) {
+            self.store.data().attempt().meter.fuel_used(given.saturating_sub(left));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Memory: what an attempt holds, summed over all memories and tables, and where it ends.
+
+use std::sync::Arc;
+
+use toolpost_core::run::Meter;
+use wasmtime::{ResourceLimiter, Result};
+
+/// What a table's element takes in the host, in bytes.
+const TABLE_ELEMENT_BYTES: usize = 8;
+
+/// The guest wants more memory than its limit.
+#[derive(Debug)]
+pub(crate) struct MemoryExceeded {
+    pub(crate) wanted: u64,
+}
+
+impl std::fmt::Display for MemoryExceeded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes of memory are wanted", self.wanted)
+    }
+}
+
+impl std::error::Error for MemoryExceeded {}
+
+/// Counts the memory of one attempt.
+pub(crate) struct Limiter {
+    bytes_max: u64,
+    held: u64,
+    meter: Arc<Meter>,
+}
+
+impl Limiter {
+    pub(crate) fn new(bytes_max: u64, meter: Arc<Meter>) -> Self {
+        Limiter { bytes_max, held: 0, meter }
+    }
+
+    fn grow(&mut self, current: usize, desired: usize, unit: usize, maximum: Option<usize>) -> Result<bool> {
+        // What the module itself rules out is an ordinary `-1` for the guest.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let more = (desired.saturating_sub(current) as u64).saturating_mul(unit as u64);
+        let wanted = self.held.saturating_add(more);
+        if wanted > self.bytes_max {
+            return Err(MemoryExceeded { wanted }.into());
+        }
+        self.held = wanted;
+        self.meter.memory_held(wanted);
+        Ok(true)
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        self.grow(current, desired, 1, maximum)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        self.grow(current, desired, TABLE_ELEMENT_BYTES, maximum)
+    }
+
+    fn instances(&self) -> usize {
+        1_000
+    }
+
+    fn memories(&self) -> usize {
+        100
+    }
+
+    fn tables(&self) -> usize {
+        1_000
+    }
+}

@@ -1,0 +1,59 @@
+//! The state of one attempt's store: one named field for each capability.
+
+use toolpost_core::Attempt;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::capability;
+use crate::limits::Limiter;
+
+/// What the host functions of one attempt work on.
+pub struct State {
+    attempt: Attempt,
+    pub(crate) limiter: Limiter,
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    egress: capability::net::NoEgress,
+}
+
+impl State {
+    pub(crate) fn new(attempt: Attempt) -> Self {
+        let limits = attempt.call.tool.limits;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles_max as usize);
+        State {
+            limiter: Limiter::new(limits.memory_bytes_max, attempt.meter.clone()),
+            wasi: capability::wasi::context(&attempt),
+            http: WasiHttpCtx::new(),
+            egress: capability::net::NoEgress,
+            table,
+            attempt,
+        }
+    }
+
+    /// The attempt that this store serves. A host function passes its gate before it has an effect on the world.
+    #[must_use]
+    pub fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("attempt", &self.attempt.number).finish_non_exhaustive()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.egress, table: &mut self.table, ctx: &mut self.http }
+    }
+}

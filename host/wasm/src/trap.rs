@@ -1,0 +1,93 @@
+//! Why did an attempt end? wasmtime's error as one of ours, in words for the agent.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use toolpost_core::{Attempt, CallError, ErrorKind, Stage};
+use wasmtime::{Error, PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::limits::MemoryExceeded;
+
+/// What of the guest's last words an error carries, in bytes.
+const LAST_WORDS_BYTES_MAX: usize = 1 << 10;
+
+/// The words of wasmtime's untyped error for too much data in one crossing.
+const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
+
+pub(crate) fn explain(error: &Error, attempt: &Attempt) -> CallError {
+    let limits = attempt.call.tool.limits;
+    let fail = |kind, message: String| CallError::new(kind, Stage::Run, message);
+    let explained = if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
+        let (wanted, allowed) = (size(exceeded.wanted), size(limits.memory_bytes_max));
+        fail(ErrorKind::OutOfMemory, format!("the tool wanted {wanted} of memory; {allowed} are allowed"))
+            .with_help("ask for less at once, or raise `limits.memory`")
+    } else if let Some(Trap::OutOfFuel) = error.downcast_ref::<Trap>() {
+        fail(ErrorKind::OutOfFuel, format!("the tool used up its fuel of {}", limits.fuel))
+            .with_help("ask for less at once, or raise `limits.fuel`")
+    } else if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        trapped(attempt, &format!("the tool ended itself with exit status {status}"))
+    } else if error.root_cause().to_string().contains(TOO_MUCH_DATA) {
+        let allowed = size(limits.result_bytes_max);
+        match error.downcast_ref::<wasmtime::WasmBacktrace>() {
+            Some(_) => trapped(attempt, &format!("the tool handed more than {allowed} to the host at once")),
+            None => {
+                fail(ErrorKind::OutputTooLarge, format!("the result is larger than the {allowed} that are allowed"))
+                    .with_help("ask for less at once, or raise `limits.result`")
+            }
+        }
+    } else if error.is::<PoolConcurrencyLimitError>() {
+        fail(ErrorKind::Busy, "every instance is in use; call again later, or raise `host.max_parallel`".into())
+            .retry_after(Duration::from_secs(1))
+    } else if out_of_maps(error) {
+        fail(
+            ErrorKind::Busy,
+            "the operating system gives the host no more memory maps; lower `host.max_parallel`, or raise the sysctl \
+             `vm.max_map_count`"
+                .into(),
+        )
+        .retry_after(Duration::from_secs(1))
+    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+        trapped(attempt, &format!("the tool trapped: {}", trap_words(*trap)))
+    } else {
+        trapped(attempt, &format!("the tool trapped: {}", error.root_cause()))
+    };
+    // The whole story, with the guest's backtrace, is for the log.
+    explained.because(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
+}
+
+/// A trap, with the last that the guest wrote to standard error: that is where a panic says its reason.
+fn trapped(attempt: &Attempt, what: &str) -> CallError {
+    let stderr = attempt.meter.stderr.captured().text;
+    let words = stderr.trim_end();
+    let from = words.ceil_char_boundary(words.len().saturating_sub(LAST_WORDS_BYTES_MAX));
+    let words = words.get(from..).unwrap_or_default();
+    let message = match words {
+        "" => what.to_owned(),
+        words => format!("{what}; it wrote: {words}"),
+    };
+    CallError::new(ErrorKind::Trapped, Stage::Run, message)
+}
+
+fn trap_words(trap: Trap) -> String {
+    match trap {
+        Trap::StackOverflow => "its stack is used up".into(),
+        Trap::UnreachableCodeReached => "it gave up (`unreachable`), as a panic does".into(),
+        Trap::MemoryOutOfBounds => "it reached outside of its memory".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether the operating system has no more memory maps for the host.
+fn out_of_maps(error: &Error) -> bool {
+    const ENOMEM: i32 = 12;
+    let by_number = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) == Some(ENOMEM)
+            || cause.downcast_ref::<rustix::io::Errno>().is_some_and(|errno| errno.raw_os_error() == ENOMEM)
+    };
+    error.chain().any(by_number)
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
