@@ -167,3 +167,9 @@ fn report(attempt: &Attempt, started: Instant, error: Option<&CallError>) -> Att
         error: error.cloned(),
     }
 }
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("catalog", &self.catalog).finish_non_exhaustive()
+    }
+}

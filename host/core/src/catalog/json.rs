@@ -106,10 +106,8 @@ impl<'a> Node<'a> {
     }
 
     fn of_at(value: &'a Value, depth: usize) -> Result<Node<'a>, ReadError> {
-        if depth > DEPTH_MAX {
-            return Err(too_deep(0));
-        }
         Ok(match value {
+            Value::Array(_) | Value::Object(_) if depth >= DEPTH_MAX => return Err(too_deep(0)),
             Value::Null => Node::Null,
             Value::Bool(value) => Node::Bool(*value),
             Value::Number(number) => Node::Number(Cow::Owned(number.to_string())),

@@ -48,6 +48,9 @@ impl<'a> Reader<'a> {
         let fenced = match before.find("```") {
             Some(fence) if before.find(['{', '[']).is_none_or(|value| fence < value) => {
                 self.repairs.push(Repair::CodeFence);
+                if !before.get(..fence).unwrap_or_default().trim().is_empty() {
+                    self.repairs.push(Repair::LeadingText);
+                }
                 self.at += fence + 3;
                 let word = self.rest().find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(0);
                 self.at += word;
@@ -68,11 +71,9 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Read<Node<'a>> {
-        if depth > DEPTH_MAX {
-            return Err(too_deep(self.at));
-        }
         match self.peek() {
             None => Err(self.early()),
+            Some('{' | '[') if depth >= DEPTH_MAX => Err(too_deep(self.at)),
             Some('{') => self.object(depth),
             Some('[') => self.array(depth),
             Some('"') => Ok(Node::String(self.string('"')?)),

@@ -1,0 +1,101 @@
+//! All faults of a settings text at once: what does not fit is named, taken out, and the rest is read on.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+use toolpost_core::catalog::cast::nearest;
+
+/// The most faults that are looked for.
+const FAULTS_MAX: usize = 50;
+
+/// Something that is wrong with a settings file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, where it is one line's fault.
+    pub line: Option<usize>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file.display(), self.message),
+            None => write!(f, "{}: {}", self.file.display(), self.message),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+pub(super) fn all<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Vec<Fault>> {
+    let fault = |error: &toml::de::Error| {
+        let line = error.span().map(|span| line_of(text, span.start));
+        Fault { file: file.to_owned(), line, message: words(error.message()) }
+    };
+    let (mut table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(errors.iter().map(fault).collect());
+    }
+    let mut faults = Vec::new();
+    loop {
+        match T::deserialize(Deserializer::from(table.clone())) {
+            Ok(value) if faults.is_empty() => return Ok(value),
+            Ok(_) => return Err(faults),
+            Err(error) => {
+                faults.push(fault(&error));
+                let removed = error.span().is_some_and(|span| remove(table.get_mut(), &span));
+                if !removed || faults.len() >= FAULTS_MAX {
+                    return Err(faults);
+                }
+            }
+        }
+    }
+}
+
+/// Removes the smallest entry that a span lies in; says whether there was one.
+fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
+    let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end && outer.start < outer.end;
+    let mut found = None;
+    for (key, value) in table.iter_mut() {
+        if within(key.span()) {
+            found = Some(key.clone());
+            break;
+        }
+        if let DeValue::Table(inner) = value.get_mut()
+            && remove(inner, span)
+        {
+            return true;
+        }
+        if within(value.span()) {
+            found = Some(key.clone());
+        }
+    }
+    found.is_some_and(|key: Spanned<_>| table.remove(&key).is_some())
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The reader's message in our words: an unknown key gets the nearest known one.
+fn words(message: &str) -> String {
+    let Some(rest) = message.strip_prefix("unknown field `") else { return message.to_owned() };
+    let mut names = rest.split('`').step_by(2);
+    let unknown = names.next().unwrap_or_default();
+    let known: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+    match nearest(unknown, known.iter().copied()) {
+        Some(near) => format!("unknown key `{unknown}`; did you mean `{near}`?"),
+        None if known.is_empty() => format!("unknown key `{unknown}`; no key is known here"),
+        None => {
+            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            format!("unknown key `{unknown}`; known here: {}", known.join(", "))
+        }
+    }
+}
