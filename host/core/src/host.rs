@@ -98,7 +98,7 @@ impl Host {
         let number = u32::try_from(trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
         let started = Instant::now();
         let deadline = call_deadline.min(started + call.tool.limits.attempt_time_max);
-        let attempt = Attempt::new(call.clone(), number, deadline, trail.teller.clone());
+        let attempt = Attempt::new(call.clone(), number, started, deadline, trail.teller.clone());
         trail.teller.tell(&Event::AttemptStarted { number });
 
         let result = if call.tool.effect.may_change() {
@@ -116,7 +116,7 @@ impl Host {
         let (effects, unlisted) = attempt.gate().records();
         trail.report.effects.extend(effects);
         trail.report.effects_unlisted += unlisted;
-        trail.report.attempts.push(report(&attempt, started, result.as_ref().err()));
+        trail.report.attempts.push(report(&attempt, result.as_ref().err()));
         result
     }
 }
@@ -131,7 +131,7 @@ async fn run(attempt: &Attempt, slot: Slot) -> Result<Output, CallError> {
         }
     }
 
-    let limit = attempt.deadline - Instant::now();
+    let limit = attempt.deadline.saturating_duration_since(attempt.started);
     // Locals are dropped in reverse order: first the gate closes, then the running tool goes, then its place is free.
     let _slot = slot;
     let running = std::panic::AssertUnwindSafe(attempt.call.tool.runner.run(attempt)).catch_unwind();
@@ -155,10 +155,10 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> CallError {
     crate::bug!(Stage::Run, "the runner of a tool panicked: {text}")
 }
 
-fn report(attempt: &Attempt, started: Instant, error: Option<&CallError>) -> AttemptReport {
+fn report(attempt: &Attempt, error: Option<&CallError>) -> AttemptReport {
     AttemptReport {
         number: attempt.number,
-        time: started.elapsed(),
+        time: attempt.started.elapsed(),
         fuel: attempt.meter.fuel(),
         memory_bytes_peak: attempt.meter.memory_bytes_peak(),
         stdout: attempt.meter.stdout.captured(),

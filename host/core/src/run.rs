@@ -29,6 +29,8 @@ pub struct Attempt {
     pub call: Arc<PermittedCall>,
     /// The number of the attempt; the first is 1.
     pub number: u32,
+    /// When it began.
+    pub started: Instant,
     /// When it is ended.
     pub deadline: Instant,
     /// What it uses.
@@ -38,10 +40,16 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn new(call: Arc<PermittedCall>, number: u32, deadline: Instant, teller: Teller) -> Self {
+    pub(crate) fn new(
+        call: Arc<PermittedCall>,
+        number: u32,
+        started: Instant,
+        deadline: Instant,
+        teller: Teller,
+    ) -> Self {
         let limits = call.tool.limits;
         let meter = Arc::new(Meter::new(limits.stdio_bytes_max, limits.log_bytes_max));
-        Attempt { call, number, deadline, meter, gate: Gate::new(number), teller }
+        Attempt { call, number, started, deadline, meter, gate: Gate::new(number), teller }
     }
 
     /// Asks for leave to have an effect on the world. Every driver does, before it acts.

@@ -19,7 +19,6 @@ use crate::import::{Import, Power};
 use crate::instance::Exported;
 use crate::shape::{self, FunctionShape};
 use crate::state::State;
-use crate::value::Signature;
 
 /// The largest component that is loaded, in bytes.
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
@@ -58,7 +57,6 @@ pub struct Function {
     /// What it answers with.
     pub result: Option<Shape>,
     index: ComponentExportIndex,
-    signature: Signature,
 }
 
 /// An exported function that cannot be a tool.
@@ -207,17 +205,8 @@ fn function(
     let mut shape = shape::function(ty)?;
     let docs = documentation.describe(interface, name, &mut shape);
     let FunctionShape { parameters, result } = shape;
-    let signature = Signature::of(&parameters, result.as_ref()).ok_or("its parameters take more than 64 KiB")?;
     let index = index.ok_or("the component does not export it under that name")?;
-    Ok(Function {
-        interface: interface.map(str::to_owned),
-        name: name.to_owned(),
-        docs,
-        parameters,
-        result,
-        index,
-        signature,
-    })
+    Ok(Function { interface: interface.map(str::to_owned), name: name.to_owned(), docs, parameters, result, index })
 }
 
 impl Component {
@@ -246,8 +235,7 @@ impl Component {
         settings: &ToolSettings,
     ) -> Result<Tool, String> {
         let name = settings.name.clone().unwrap_or_else(|| self.tool_name(function));
-        let runner =
-            Exported::new(&self.linked, function.index, function.signature, function.result.as_ref(), self.fuel);
+        let runner = Exported::new(&self.linked, function.index, function.result.as_ref(), self.fuel);
         let mut tool = Tool {
             name,
             description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),

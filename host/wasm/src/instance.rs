@@ -13,13 +13,12 @@ use crate::answer::Answer;
 use crate::engine::YIELD_FUEL;
 use crate::state::State;
 use crate::trap;
-use crate::value::{self, Signature};
+use crate::value;
 
 /// An exported function, ready to run.
 pub(crate) struct Exported {
     linked: Arc<InstancePre<State>>,
     index: ComponentExportIndex,
-    signature: Signature,
     answer: Answer,
     fuel: bool,
 }
@@ -28,11 +27,10 @@ impl Exported {
     pub(crate) fn new(
         linked: &Arc<InstancePre<State>>,
         index: ComponentExportIndex,
-        signature: Signature,
         result: Option<&Shape>,
         fuel: bool,
     ) -> Self {
-        Exported { linked: linked.clone(), index, signature, answer: Answer::of(result), fuel }
+        Exported { linked: linked.clone(), index, answer: Answer::of(result), fuel }
     }
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
@@ -73,7 +71,7 @@ impl Running {
         let instance = exported.linked.instantiate_async(&mut self.store).await?;
         let function = instance.get_func(&mut self.store, exported.index);
         let function = function.ok_or_else(|| wasmtime::format_err!("the instance lacks the function"))?;
-        value::call(&mut self.store, function, exported.signature, arguments).await
+        value::call(&mut self.store, function, arguments).await
     }
 }
 

@@ -61,6 +61,7 @@ pub struct Fault {
 /// The most faults and changes that are listed for one value; more are counted.
 const LISTED_MAX: usize = 100;
 const EXCERPT_BYTES: usize = 60;
+const POINTER_PART_BYTES: usize = 200;
 
 /// Casts one value strictly.
 pub(super) fn cast_one(value: &Value, shape: &Shape) -> Result<Value, Fault> {
@@ -465,6 +466,13 @@ impl Caster {
     }
 
     fn pointer(&self) -> String {
-        self.at.iter().fold(String::new(), |pointer, part| pointer + "/" + &part.replace('~', "~0").replace('/', "~1"))
+        self.at.iter().fold(String::new(), |pointer, part| {
+            // No field has such a name; what is sent as one is not sent back.
+            let (part, cut) = match part.get(..part.floor_char_boundary(POINTER_PART_BYTES)) {
+                Some(start) if start.len() < part.len() => (start, "…"),
+                _ => (part.as_str(), ""),
+            };
+            pointer + "/" + &part.replace('~', "~0").replace('/', "~1") + cut
+        })
     }
 }

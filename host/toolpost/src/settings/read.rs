@@ -43,16 +43,20 @@ pub(super) fn all<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Vec
     if !errors.is_empty() {
         return Err(errors.iter().map(fault).collect());
     }
-    let mut faults = Vec::new();
+    let mut faults: Vec<Fault> = Vec::new();
+    let in_order = |mut faults: Vec<Fault>| {
+        faults.sort_by_key(|fault| fault.line);
+        faults
+    };
     loop {
         match T::deserialize(Deserializer::from(table.clone())) {
             Ok(value) if faults.is_empty() => return Ok(value),
-            Ok(_) => return Err(faults),
+            Ok(_) => return Err(in_order(faults)),
             Err(error) => {
                 faults.push(fault(&error));
                 let removed = error.span().is_some_and(|span| remove(table.get_mut(), &span));
                 if !removed || faults.len() >= FAULTS_MAX {
-                    return Err(faults);
+                    return Err(in_order(faults));
                 }
             }
         }

@@ -14,22 +14,19 @@ use wasmtime::{Result, ValRaw, format_err};
 /// Small items are counted as if they were this large, in bytes: about what one takes as JSON.
 const ITEM_BYTES_MIN: usize = 8;
 
-pub(super) fn result_from_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, slots: &[ValRaw]) -> Result<Value> {
-    match only_result(cx, ty)? {
-        Some(ty) => flat(cx, ty, &mut slots.iter()),
-        None => Ok(Value::Null),
-    }
-}
-
-/// `place` is an empty slice that begins where the result stands.
-pub(super) fn result_from_memory(cx: &mut LiftContext<'_>, ty: InterfaceType, place: &[u8]) -> Result<Value> {
+/// The result as the one core value; where it would be more, that one points to it.
+pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slots: &[ValRaw]) -> Result<Value> {
     let Some(ty) = only_result(cx, ty)? else { return Ok(Value::Null) };
-    let offset = place.as_ptr().addr().wrapping_sub(cx.memory().as_ptr().addr());
+    let mut slots = slots.iter();
     let abi = cx.types.canonical_abi(&ty);
-    if !offset.is_multiple_of(abi.align32 as usize) {
+    if abi.flat_count(1).is_some() {
+        return flat(cx, ty, &mut slots);
+    }
+    let place = slots.next().ok_or_else(|| format_err!("a core value is missing"))?.get_u32() as usize;
+    if !place.is_multiple_of(abi.align32 as usize) {
         return Err(format_err!("the pointer to the result is not aligned"));
     }
-    let bytes = slice(cx, offset, abi.size32 as usize)?;
+    let bytes = slice(cx, place, abi.size32 as usize)?;
     load(cx, ty, bytes)
 }
 
@@ -189,7 +186,7 @@ fn scalar(ty: InterfaceType, bits: u64) -> Result<Value> {
     let low = u32::try_from(bits & u64::from(u32::MAX))?;
     let integer = |value: i128| Ok(canonical_integer(value));
     match ty {
-        InterfaceType::Bool => Ok(json!(low & 0xff != 0)),
+        InterfaceType::Bool => Ok(json!(low != 0)),
         InterfaceType::U8 => integer((low & 0xff).into()),
         InterfaceType::U16 => integer((low & 0xffff).into()),
         InterfaceType::U32 => integer(low.into()),

@@ -11,39 +11,39 @@ use wasmtime::component::__internal::{ComponentTypes, InterfaceType, LowerContex
 use wasmtime::component::Lower;
 use wasmtime::{Result, ValRaw};
 
+use super::abi::FLAT_MAX;
+
 /// An error for what the cast has ruled out.
 pub(super) fn mismatch(expected: &str) -> wasmtime::Error {
     wasmtime::format_err!("the canonical arguments do not fit the component's types: expected {expected}")
 }
 
-pub(super) fn parameters_to_flat<T>(
+/// Parameters as core values; where that would be too many, as one that points to them.
+pub(super) fn parameters<T>(
     cx: &mut LowerContext<'_, T>,
     ty: InterfaceType,
     arguments: &Value,
     slots: &mut [ValRaw],
 ) -> Result<()> {
     let mut slots = slots.iter_mut();
-    for (ty, value) in parameters(cx.types, ty, arguments)? {
-        flat(cx, ty, value, &mut slots)?;
+    let abi = cx.types.canonical_abi(&ty);
+    if abi.flat_count(FLAT_MAX).is_some() {
+        for (ty, value) in pairs(cx.types, ty, arguments)? {
+            flat(cx, ty, value, &mut slots)?;
+        }
+        return Ok(());
     }
-    Ok(())
-}
-
-pub(super) fn parameters_to_memory<T>(
-    cx: &mut LowerContext<'_, T>,
-    ty: InterfaceType,
-    arguments: &Value,
-    mut offset: usize,
-) -> Result<()> {
-    for (ty, value) in parameters(cx.types, ty, arguments)? {
+    let place = cx.realloc(0, 0, abi.align32, abi.size32 as usize)?;
+    let mut offset = place;
+    for (ty, value) in pairs(cx.types, ty, arguments)? {
         let place = cx.types.canonical_abi(&ty).next_field32_size(&mut offset);
         store(cx, ty, value, place)?;
     }
-    Ok(())
+    put(&mut slots, ValRaw::i64(place as i64))
 }
 
 /// The canonical object has one member for each parameter, in order.
-fn parameters<'v>(
+fn pairs<'v>(
     types: &ComponentTypes,
     ty: InterfaceType,
     arguments: &'v Value,

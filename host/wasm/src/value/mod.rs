@@ -7,9 +7,6 @@
 //! What is lowered is the output of the cast, so it fits; where it does not, the attempt ends with an error, and nothing of
 //! it reaches the tool.
 
-// The room that values take
-mod layout;
-
 // wasmtime's typed door
 mod abi;
 
@@ -17,4 +14,4 @@ mod abi;
 mod lift;
 mod lower;
 
-pub(crate) use self::abi::{Signature, call};
+pub(crate) use self::abi::call;

@@ -95,9 +95,12 @@ impl Caster {
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = folded(name);
-    let distance = |known: &&'a str| strsim::damerau_levenshtein(&wanted, &folded(known));
+    let length = wanted.chars().count();
     known
-        .map(|known| (distance(&known), known))
+        .map(|known| (folded(known), known))
+        // A name of any length may be asked for, and comparing takes time and memory by the product of the lengths.
+        .filter(|(other, _)| other.chars().count().abs_diff(length) <= 2)
+        .map(|(other, known)| (strsim::damerau_levenshtein(&wanted, &other), known))
         .filter(|(distance, known)| *distance <= 2.min(known.len() / 2))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)

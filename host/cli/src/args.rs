@@ -1,0 +1,112 @@
+//! The command line, and what several subcommands do with it.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use toolpost::core::catalog::settings::{Bytes, LimitSettings, Span};
+use toolpost::{Builder, Loaded, Settings, settings};
+
+use crate::exit::Stop;
+use crate::print;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it worked
+  1  the tool failed
+  2  the command line, the arguments, the settings or a component are wrong
+  3  a policy of the host refused
+  4  a limit or the time was reached
+  5  the host is at fault";
+
+/// Runs agents' tools as WebAssembly components: they can do what they are allowed to do, and nothing else.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Say more on standard error: -v what a call took, -vv also what the host does
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Look at a component: its tools, the powers it asks for, its limits
+    Inspect(crate::inspect::InspectArgs),
+    /// List the tools
+    List(crate::list::ListArgs),
+    /// Call a tool
+    #[command(after_help = EXIT_CODES)]
+    Call(crate::call::CallArgs),
+    /// Read the settings and every component, and say all that is wrong
+    Check(crate::check::CheckArgs),
+    /// Print a completion script for a shell
+    Completions(crate::completions::CompletionsArgs),
+}
+
+/// Where tools and settings come from.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// A component, or a folder of components; may be given several times
+    #[arg(long = "tools", value_name = "FILE-OR-DIR")]
+    tools: Vec<PathBuf>,
+    /// The settings file [default: toolpost.toml in the working directory, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Limits for this one time, above all settings.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LimitArgs {
+    /// Operations of one attempt
+    #[arg(long, value_name = "UNITS")]
+    fuel: Option<u64>,
+    /// Memory of one attempt, for example 64MiB
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<Bytes>,
+    /// Time of one attempt, for example 30s or 500ms
+    #[arg(long, value_name = "SPAN")]
+    time: Option<Span>,
+}
+
+impl LimitArgs {
+    pub(crate) fn settings(&self) -> LimitSettings {
+        LimitSettings { fuel: self.fuel, memory: self.memory, time: self.time, ..LimitSettings::default() }
+    }
+}
+
+impl SourceArgs {
+    /// The settings file that counts, if there is one.
+    pub(crate) fn settings_file(&self) -> Option<PathBuf> {
+        let found = || Some(PathBuf::from(settings::FILE_NAME)).filter(|file| file.is_file());
+        self.config.clone().or_else(found)
+    }
+
+    pub(crate) fn builder(&self) -> Result<Builder, Stop> {
+        let settings = read_settings(self.settings_file().as_deref())?;
+        if settings.components.is_empty() && self.tools.is_empty() {
+            return Err(Stop::usage(format!(
+                "no tools are given; name components with `--tools FILE-OR-DIR`, or in `{}`",
+                settings::FILE_NAME
+            )));
+        }
+        let builder = Builder::new().settings(settings);
+        Ok(self.tools.iter().fold(builder, Builder::tools))
+    }
+}
+
+pub(crate) fn read_settings(file: Option<&Path>) -> Result<Settings, Stop> {
+    match file {
+        Some(file) => Settings::read(file).map_err(Stop::faults),
+        None => Ok(Settings::default()),
+    }
+}
+
+/// Loads, with a sign of life on a terminal: compiling a large component takes a while.
+pub(crate) async fn load(builder: Builder) -> Loaded {
+    let spinner = print::spinner();
+    let shown = spinner.clone();
+    let loaded = builder.load_with(move |name| shown.set_message(format!("loading {name}"))).await;
+    spinner.finish_and_clear();
+    loaded
+}

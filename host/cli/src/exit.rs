@@ -1,0 +1,77 @@
+//! How a command ends: the exit codes, which are a promise to scripts.
+
+use toolpost::ErrorKind;
+
+use crate::print;
+
+/// An exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok = 0,
+    /// The tool failed.
+    Tool = 1,
+    /// The command line, the arguments, the settings or a component are wrong.
+    Usage = 2,
+    /// A policy of the host refused.
+    Policy = 3,
+    /// A limit or the time was reached.
+    Limit = 4,
+    /// The host is at fault.
+    Internal = 5,
+}
+
+/// Why a command cannot go on.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) exit: Exit,
+    pub(crate) lines: Vec<String>,
+}
+
+impl Stop {
+    pub(crate) fn usage(line: impl std::fmt::Display) -> Self {
+        Stop { exit: Exit::Usage, lines: vec![line.to_string()] }
+    }
+
+    pub(crate) fn faults(faults: impl IntoIterator<Item = impl std::fmt::Display>) -> Self {
+        Stop { exit: Exit::Usage, lines: faults.into_iter().map(|fault| fault.to_string()).collect() }
+    }
+}
+
+impl Exit {
+    /// Says why, and ends.
+    pub(crate) fn told(stop: Stop) -> Self {
+        for line in &stop.lines {
+            print::error(line);
+        }
+        stop.exit
+    }
+
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::UnknownTool | ErrorKind::InvalidArguments => Exit::Usage,
+            ErrorKind::Unauthorized
+            | ErrorKind::Declined
+            | ErrorKind::ApprovalTimedOut
+            | ErrorKind::RepeatedCall
+            | ErrorKind::RateLimited
+            | ErrorKind::Busy
+            | ErrorKind::CircuitOpen
+            | ErrorKind::KeyInUse
+            | ErrorKind::KeyReused
+            | ErrorKind::OutcomeUnknown
+            | ErrorKind::CapabilityDenied
+            | ErrorKind::QuotaExceeded => Exit::Policy,
+            ErrorKind::OutOfFuel | ErrorKind::OutOfMemory | ErrorKind::OutputTooLarge | ErrorKind::TimedOut => {
+                Exit::Limit
+            }
+            ErrorKind::Trapped | ErrorKind::ToolFailed { .. } | ErrorKind::Cancelled => Exit::Tool,
+            ErrorKind::Internal => Exit::Internal,
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        std::process::ExitCode::from(exit as u8)
+    }
+}

@@ -1,0 +1,32 @@
+//! `toolpost`: look at a component's tools and powers, and call one. One file for each subcommand.
+
+// What all subcommands share
+mod args;
+mod exit;
+mod print;
+
+// The subcommands
+mod call;
+mod check;
+mod completions;
+mod inspect;
+mod list;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::exit::Exit;
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    print::listen(cli.verbose);
+    let ended = match cli.command {
+        Command::Inspect(args) => inspect::run(args).await,
+        Command::List(args) => list::run(args).await,
+        Command::Call(args) => call::run(args, cli.verbose).await,
+        Command::Check(args) => check::run(args).await,
+        Command::Completions(args) => completions::run(&args),
+    };
+    ended.unwrap_or_else(Exit::told).into()
+}

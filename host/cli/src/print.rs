@@ -1,0 +1,112 @@
+//! What a person sees: data on standard output, all else on standard error, colour only on a terminal.
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::exit::{Exit, Stop};
+
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+const RED: Style = AnsiColor::Red.on_default().bold();
+
+/// Writes a line of data. A reader that went away, as `head` does, is no error of ours.
+pub(crate) fn out(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    if writeln!(anstream::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Words of a tool or its author. On a terminal what would move the cursor or change colours is shown, not done.
+pub(crate) fn words(text: &str) -> String {
+    if std::io::IsTerminal::is_terminal(&std::io::stdout()) { visible(text) } else { text.to_owned() }
+}
+
+/// A text with its control characters as visible escapes, but for line breaks and tabs.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            c if c.is_control() || is_bidi(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Characters that change the direction of the text behind them, and so what a reader takes it for.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Writes a line beside the data.
+pub(crate) fn note(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+pub(crate) fn error(line: impl std::fmt::Display) {
+    note(format!("{RED}error:{RED:#} {}", visible(&line.to_string())));
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Stop {
+        exit: Exit::Internal,
+        lines: vec![format!("the answer cannot be printed: {error}")],
+    })?;
+    out(text);
+    Ok(())
+}
+
+/// A table without lines, as wide as the terminal.
+pub(crate) fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(head.iter().map(|name| name.to_uppercase()));
+    table
+}
+
+/// A table's text without the spaces that fill up its last column.
+pub(crate) fn rows(table: &Table) -> String {
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// The first sentence or line of a description.
+pub(crate) fn summary(text: &str) -> String {
+    let line = text.lines().take_while(|line| !line.trim().is_empty()).collect::<Vec<_>>().join(" ");
+    match line.find(". ") {
+        Some(end) => line.get(..=end).unwrap_or(&line).trim_end_matches('.').to_owned(),
+        None => line.trim_end_matches('.').to_owned(),
+    }
+}
+
+pub(crate) fn bytes(count: u64) -> String {
+    bytesize::ByteSize(count).display().iec().to_string()
+}
+
+/// Shows on a terminal that something goes on; elsewhere nothing.
+pub(crate) fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(std::time::Duration::from_millis(120));
+    bar
+}
+
+/// Prints what the host logs: warnings always, more with `-v`.
+pub(crate) fn listen(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => "toolpost=info,toolpost_wasm=info,toolpost_core=warn,warn",
+        2 => "toolpost=debug,toolpost_wasm=debug,toolpost_core=debug,info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
+    let _ = subscriber.without_time().try_init();
+}

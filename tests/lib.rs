@@ -1,0 +1,74 @@
+//! What the end-to-end tests share: where things are, and how the binary is run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sha2::{Digest, Sha256};
+
+/// The root of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A prebuilt guest.
+#[must_use]
+pub fn prebuilt(name: &str) -> String {
+    root().join("guest-examples/prebuilt").join(format!("{name}.wasm")).display().to_string()
+}
+
+/// Runs the binary in a folder, with a cache of its own there.
+///
+/// # Panics
+/// The binary is not built, or does not start.
+#[expect(clippy::expect_used, reason = "a test cannot go on without the binary")]
+pub fn toolpost(folder: &Path, args: &[&str]) -> Output {
+    let exe = std::env::current_exe().expect("the test has a path");
+    let binary = exe.ancestors().nth(2).expect("the test lies in the target folder").join("toolpost");
+    let mut command = Command::new(binary);
+    command.args(args).current_dir(folder).env("XDG_CACHE_HOME", folder).env_remove("RUST_BACKTRACE");
+    command.output().expect("the binary is built: `cargo build --workspace`")
+}
+
+/// The hash of a guest's sources, as `guest-examples/build.sh` writes it beside the component.
+///
+/// # Panics
+/// A source cannot be read.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test cannot go on without the sources")]
+pub fn sources_hash(guest: &str) -> String {
+    let guests = root().join("guest-examples");
+    let mut files = Vec::new();
+    collect(&guests.join(guest), &mut files);
+    if guests.join(guest).join("Cargo.toml").is_file() {
+        collect(&guests.join("toolpost-guest"), &mut files);
+        collect(&root().join("wit"), &mut files);
+        files.extend([guests.join("Cargo.toml"), guests.join("Cargo.lock")]);
+    }
+    let mut lines: Vec<(String, String)> = files
+        .iter()
+        .map(|file| {
+            let path = file.strip_prefix(root()).expect("a source lies in the repository");
+            let bytes = std::fs::read(file).expect("a source can be read");
+            (path.to_string_lossy().replace('\\', "/"), hex(&Sha256::digest(bytes)))
+        })
+        .collect();
+    lines.sort();
+    let list: String = lines.iter().map(|(path, hash)| format!("{hash}  {path}\n")).collect();
+    hex(&Sha256::digest(list))
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    const LEFT_OUT: [&str; 5] = ["target", "node_modules", "__pycache__", ".venv", "README.md"];
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if path.is_dir() { collect(&path, files) } else { files.push(path) }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
