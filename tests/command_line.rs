@@ -1,5 +1,7 @@
 //! The binary as a person uses it: what it prints, where, and how it exits.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 use toolpost_tests::{prebuilt, toolpost};
 
 /// Runs the binary in an empty folder and compares exit code, standard output and standard error.

@@ -1,5 +1,7 @@
 //! The committed components are those that their sources say.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 use toolpost_tests::{prebuilt, root, sources_hash};
 
 fn is_built_from_its_sources(guest: &str) {
