@@ -1,5 +1,6 @@
 //! The road of a call. Start reading here: [`Host::call`] is the whole life of a call on one screen.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,9 +81,11 @@ impl Host {
         let permitted = check::permit(&self.checks, accepted).await?;
 
         let asked = Instant::now();
-        let deadline = asked + permitted.tool.limits.call_time_max;
-        let slot = self.slots.take().await?;
+        let limit = permitted.tool.limits.call_time_max;
+        let deadline = after(asked, limit);
+        let place = tokio::time::timeout_at(deadline, self.slots.take()).await;
         trail.report.waited = asked.elapsed();
+        let slot = place.map_err(|_| no_place(limit))??;
 
         self.attempt(Arc::new(permitted), deadline, slot, trail).await
     }
@@ -97,7 +100,7 @@ impl Host {
     ) -> Result<Output, CallError> {
         let number = u32::try_from(trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
         let started = Instant::now();
-        let deadline = call_deadline.min(started + call.tool.limits.attempt_time_max);
+        let deadline = call_deadline.min(after(started, call.tool.limits.attempt_time_max));
         let attempt = Attempt::new(call.clone(), number, started, deadline, trail.teller.clone());
         trail.teller.tell(&Event::AttemptStarted { number });
 
@@ -131,22 +134,41 @@ async fn run(attempt: &Attempt, slot: Slot) -> Result<Output, CallError> {
         }
     }
 
-    let limit = attempt.deadline.saturating_duration_since(attempt.started);
     // Locals are dropped in reverse order: first the gate closes, then the running tool goes, then its place is free.
+    // The tool is pinned here, because what is awaited by value is dropped at the end of the `await`.
     let _slot = slot;
-    let running = std::panic::AssertUnwindSafe(attempt.call.tool.runner.run(attempt)).catch_unwind();
+    let running = async { attempt.call.tool.runner.run(attempt).await };
+    let mut running = pin!(std::panic::AssertUnwindSafe(running).catch_unwind());
     let _close = Close(attempt);
-    match tokio::time::timeout_at(attempt.deadline, running).await {
+    match tokio::time::timeout_at(attempt.deadline, running.as_mut()).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(panicked(&*panic)),
-        Err(_) => Err(timed_out(limit)),
+        Err(_) => Err(timed_out(attempt)),
     }
 }
 
-fn timed_out(limit: Duration) -> CallError {
-    let limit = humantime::format_duration(Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)));
-    CallError::new(ErrorKind::TimedOut, Stage::Run, format!("the tool did not answer within {limit}"))
-        .with_help("ask for less at once, or raise `limits.time`")
+/// So much later. A span that no clock can show is never over.
+fn after(start: Instant, span: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+    start.checked_add(span).unwrap_or(start + NEVER)
+}
+
+fn no_place(limit: Duration) -> CallError {
+    let limit = humantime::format_duration(limit);
+    CallError::new(ErrorKind::TimedOut, Stage::Guard, format!("no place came free within {limit}"))
+        .with_help("call again later, or raise `limits.call_time`")
+}
+
+fn timed_out(attempt: &Attempt) -> CallError {
+    let limits = attempt.call.tool.limits;
+    let (what, limit, setting) = if attempt.deadline < after(attempt.started, limits.attempt_time_max) {
+        ("the call did not end", limits.call_time_max, "limits.call_time")
+    } else {
+        ("the tool did not answer", limits.attempt_time_max, "limits.time")
+    };
+    let limit = humantime::format_duration(limit);
+    CallError::new(ErrorKind::TimedOut, Stage::Run, format!("{what} within {limit}"))
+        .with_help(format!("ask for less at once, or raise `{setting}`"))
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> CallError {

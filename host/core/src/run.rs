@@ -171,10 +171,9 @@ impl Capture {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let dropped = self.dropped.load(Ordering::Relaxed);
         // A character that the limit cut in two is no fault of the tool's.
-        let whole = match std::str::from_utf8(&kept) {
-            Err(error) if dropped > 0 && error.error_len().is_none() => error.valid_up_to(),
-            _ => kept.len(),
-        };
+        let is_cut = |rest: &[u8]| std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none());
+        let last = kept.utf8_chunks().last().map(|chunk| chunk.invalid()).unwrap_or_default();
+        let whole = kept.len() - if dropped > 0 && is_cut(last) { last.len() } else { 0 };
         let text = kept.get(..whole).unwrap_or_default();
         Captured {
             text: String::from_utf8_lossy(text).into_owned(),

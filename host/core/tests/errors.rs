@@ -1,5 +1,5 @@
 //! What follows from each kind of error, and what of an error leaves the host.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! The road of a call: what it meets in which order, what its outcome says, and what is told on the way.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Time limits: when a call is ended, and that nothing of it happens afterwards.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -136,6 +136,7 @@ async fn a_call_waits_for_a_place_no_longer_than_it_may_take() {
         catalog.add(Tool { name: "long".into(), ..takes(seconds(25), class, Limits::default()) }).unwrap();
         let host = Host::new(catalog).with_limits(one_place);
         let waiting = async {
+            assert_eq!(host.in_use(), (1, 0));
             let outcome = call(&host).await;
             assert_eq!(host.in_use(), (1, 0), "it does not wait any more");
             outcome
@@ -194,7 +195,8 @@ async fn behind_the_outcome_of_a_timed_out_call_nothing_of_it_happens_any_more()
         let told = *counter.0.lock().unwrap();
 
         let mut answers = Vec::new();
-        while let Some(answer) = passed.recv().await {
+        for _ in 0..7 {
+            let answer = passed.recv().await.unwrap();
             answers.push(answer.map_err(|error| (error.kind, error.message)));
         }
         let over = (ErrorKind::Cancelled, "the call is over; nothing more is done for it".to_owned());

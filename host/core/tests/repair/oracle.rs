@@ -15,9 +15,8 @@ fn same(node: &Node<'_>, value: &Value) -> bool {
             one.len() == other.len() && one.iter().zip(other).all(|(node, value)| same(node, value))
         }
         (Node::Object(one), Value::Object(other)) => {
-            let pairs = one.iter().zip(other);
-            one.len() == other.len()
-                && pairs.map(|((a, node), (b, value))| a == b && same(node, value)).all(|same| same)
+            let mut pairs = one.iter().zip(other);
+            one.len() == other.len() && pairs.all(|((a, node), (b, value))| a == b && same(node, value))
         }
         _ => false,
     }

@@ -57,7 +57,7 @@ proptest! {
         (shape, value) in arbitrary::shape_and_value(),
         seeds in prop::collection::vec(any::<u64>(), 1..4),
     ) {
-        let damaged = seeds.into_iter().fold(json!({"value": value}), |value, seed| damage::somewhere(value, seed));
+        let damaged = seeds.into_iter().fold(json!({"value": value}), damage::somewhere);
         let [strict, safe, lax] = MODES.map(|mode| cast(mode, &shape, damaged.clone()));
         let name = shape.wit();
         if let Ok(strict) = &strict {
