@@ -14,6 +14,10 @@ test:
 # Everything that CI asks for
 ci: test lint
 
+# Measure what the road of a call costs: a table of ratios to plain wasmtime (release; `just bench --quick` for a first look)
+bench *OPTIONS:
+    cargo bench --workspace --bench road --locked -- {{OPTIONS}}
+
 # Format the sources
 fmt:
     cargo fmt --all

@@ -73,7 +73,8 @@ fn all_faults_of_a_settings_file_are_named_at_once_with_their_lines() {
     let output = toolpost(folder.path(), &["check"]);
     let expected = "error: toolpost.toml:2: unknown key `max_paralel`; did you mean `max_parallel`?\n\
         error: toolpost.toml:4: `soon` is no span of time above zero; write for example \"30s\" or \"500ms\"\n\
-        error: toolpost.toml:7: unknown key `limit`; did you mean `limits`?\n";
+        error: toolpost.toml:7: unknown key `limit`; did you mean `limits`?\n\
+        error: component `text`: `text.wasm` cannot be read: No such file or directory (os error 2)\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
     assert_eq!(output.status.code(), Some(2));
 }

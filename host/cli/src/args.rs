@@ -1,6 +1,6 @@
 //! The command line, and what several subcommands do with it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use toolpost::core::catalog::settings::{Bytes, LimitSettings, Span};
@@ -76,29 +76,30 @@ impl LimitArgs {
 }
 
 impl SourceArgs {
-    /// The settings file that counts, if there is one.
-    pub(crate) fn settings_file(&self) -> Option<PathBuf> {
-        let found = || Some(PathBuf::from(settings::FILE_NAME)).filter(|file| file.is_file());
-        self.config.clone().or_else(found)
+    pub(crate) fn builder(&self) -> Result<Builder, Stop> {
+        match self.examine()? {
+            (builder, faults) if faults.is_empty() => Ok(builder),
+            (_, faults) => Err(Stop::faults(faults)),
+        }
     }
 
-    pub(crate) fn builder(&self) -> Result<Builder, Stop> {
-        let settings = read_settings(self.settings_file().as_deref())?;
-        if settings.components.is_empty() && self.tools.is_empty() {
+    /// The host that is to be made of what fits, and what does not.
+    pub(crate) fn examine(&self) -> Result<(Builder, Vec<settings::Fault>), Stop> {
+        let (settings, faults) = self.settings_file().as_deref().map(Settings::examine).unwrap_or_default();
+        if faults.is_empty() && settings.components.is_empty() && self.tools.is_empty() {
             return Err(Stop::usage(format!(
                 "no tools are given; name components with `--tools FILE-OR-DIR`, or in `{}`",
                 settings::FILE_NAME
             )));
         }
         let builder = Builder::new().settings(settings);
-        Ok(self.tools.iter().fold(builder, Builder::tools))
+        Ok((self.tools.iter().fold(builder, Builder::tools), faults))
     }
-}
 
-pub(crate) fn read_settings(file: Option<&Path>) -> Result<Settings, Stop> {
-    match file {
-        Some(file) => Settings::read(file).map_err(Stop::faults),
-        None => Ok(Settings::default()),
+    /// The settings file that counts, if there is one.
+    fn settings_file(&self) -> Option<PathBuf> {
+        let found = || Some(PathBuf::from(settings::FILE_NAME)).filter(|file| file.is_file());
+        self.config.clone().or_else(found)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use serde_json::json;
-use toolpost::{Builder, Settings};
 
 use crate::args::{SourceArgs, load};
 use crate::exit::{Exit, Stop};
@@ -18,13 +17,9 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
-    let file = args.source.settings_file();
-    let read = file.as_deref().map_or_else(|| Ok(Settings::default()), Settings::read);
-    let (mut faults, builder) = match read {
-        Ok(_) => (Vec::new(), args.source.builder()?),
-        Err(faults) => (faults.iter().map(ToString::to_string).collect(), Builder::new()),
-    };
+    let (builder, wrong) = args.source.examine()?;
     let loaded = load(builder).await;
+    let mut faults: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     faults.extend(loaded.faults.iter().map(ToString::to_string));
     let tools = loaded.host.catalog().tools().count();
     if args.json {

@@ -83,11 +83,9 @@ impl Host {
         let asked = Instant::now();
         let limit = permitted.tool.limits.call_time_max;
         let deadline = after(asked, limit);
-        let place = tokio::time::timeout_at(deadline, self.slots.take()).await;
+        let slot = self.slots.take(limit).await;
         trail.report.waited = asked.elapsed();
-        let slot = place.map_err(|_| no_place(limit))??;
-
-        self.attempt(Arc::new(permitted), deadline, slot, trail).await
+        self.attempt(Arc::new(permitted), deadline, slot?, trail).await
     }
 
     /// One attempt, told and written down.
@@ -151,12 +149,6 @@ async fn run(attempt: &Attempt, slot: Slot) -> Result<Output, CallError> {
 fn after(start: Instant, span: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
     start.checked_add(span).unwrap_or(start + NEVER)
-}
-
-fn no_place(limit: Duration) -> CallError {
-    let limit = humantime::format_duration(limit);
-    CallError::new(ErrorKind::TimedOut, Stage::Guard, format!("no place came free within {limit}"))
-        .with_help("call again later, or raise `limits.call_time`")
 }
 
 fn timed_out(attempt: &Attempt) -> CallError {

@@ -4,6 +4,7 @@
 mod read;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -77,13 +78,7 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong with the file.
     pub fn read(file: &Path) -> Result<Self, Vec<Fault>> {
-        let whole = |message: String| vec![Fault { file: file.to_owned(), line: None, message }];
-        let length = std::fs::metadata(file).map_err(|error| whole(format!("cannot be read: {error}")))?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(whole(format!("is {length} bytes long; settings may have {FILE_BYTES_MAX}")));
-        }
-        let text = std::fs::read_to_string(file).map_err(|error| whole(format!("cannot be read: {error}")))?;
-        Self::parse(&text, file)
+        whole(Self::examine(file))
     }
 
     /// Reads settings from a text; `file` is named in faults, and relative paths count from its folder.
@@ -91,9 +86,23 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong with the text.
     pub fn parse(text: &str, file: &Path) -> Result<Self, Vec<Fault>> {
-        let mut settings: Settings = read::all(text, file)?;
+        whole(Self::of(text, file))
+    }
+
+    /// What of a settings file fits, and everything that is wrong with it: for telling an operator all at once. A host
+    /// does not run on settings with faults.
+    #[must_use]
+    pub fn examine(file: &Path) -> (Self, Vec<Fault>) {
+        match text_of(file) {
+            Ok(text) => Self::of(&text, file),
+            Err(message) => (Settings::default(), vec![Fault { file: file.to_owned(), line: None, message }]),
+        }
+    }
+
+    fn of(text: &str, file: &Path) -> (Self, Vec<Fault>) {
+        let (mut settings, faults): (Settings, _) = read::all(text, file);
         settings.base = file.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(settings)
+        (settings, faults)
     }
 
     /// What all calls together may use.
@@ -120,4 +129,19 @@ impl Settings {
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.base.join(path)
     }
+}
+
+fn whole((settings, faults): (Settings, Vec<Fault>)) -> Result<Settings, Vec<Fault>> {
+    if faults.is_empty() { Ok(settings) } else { Err(faults) }
+}
+
+fn text_of(file: &Path) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut text = String::new();
+    let mut bounded = std::fs::File::open(file).map_err(cannot)?.take(FILE_BYTES_MAX + 1);
+    bounded.read_to_string(&mut text).map_err(cannot)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("is too long; settings may have {FILE_BYTES_MAX} bytes"));
+    }
+    Ok(text)
 }

@@ -138,7 +138,7 @@ impl Engine {
             .map(|(name, _)| Import { name: name.to_owned(), power: Power::of(name) })
             .collect();
         imports.sort();
-        let linked = self.linker.instantiate_pre(&compiled).map_err(|error| missing(&imports, &error))?;
+        let linked = self.linker.instantiate_pre(&compiled).map_err(|error| self.missing(&imports, &error))?;
 
         let embedded = docs::embedded(bytes);
         let texts = embedded.iter().map(String::as_str).chain(if embedded.is_empty() { wit } else { None });
@@ -155,6 +155,23 @@ impl Engine {
             linked: Arc::new(linked),
             fuel: self.fuel,
         })
+    }
+
+    /// Names the imports that the host does not offer.
+    fn missing(&self, imports: &[Import], error: &wasmtime::Error) -> LoadError {
+        // What the embedding program offers cannot be defined once more.
+        let is_offered = |name: &str| self.linker.clone().root().func_wrap(name, |_, (): ()| Ok(())).is_err();
+        let other: Vec<_> = imports
+            .iter()
+            .filter(|import| import.power == Power::Other && !is_offered(&import.name))
+            .map(|import| format!("`{}`", import.name))
+            .collect();
+        let message = match other.as_slice() {
+            [] => format!("it asks for an interface in a form that this host does not offer: {}", chain(error)),
+            [one] => format!("it imports {one}, which this host does not offer"),
+            many => format!("it imports {}, which this host does not offer", many.join(", ")),
+        };
+        LoadError { message }
     }
 
     /// All exported functions, of the world and of its interfaces.
@@ -284,21 +301,6 @@ fn recognise(bytes: &[u8]) -> Result<(), LoadError> {
         return wrong("it is no WebAssembly component");
     }
     Ok(())
-}
-
-/// Names the imports that the host does not offer.
-fn missing(imports: &[Import], error: &wasmtime::Error) -> LoadError {
-    let other: Vec<_> = imports
-        .iter()
-        .filter(|import| import.power == Power::Other)
-        .map(|import| format!("`{}`", import.name))
-        .collect();
-    let message = match other.as_slice() {
-        [] => format!("it asks for an interface in a form that this host does not offer: {}", chain(error)),
-        [one] => format!("it imports {one}, which this host does not offer"),
-        many => format!("it imports {}, which this host does not offer", many.join(", ")),
-    };
-    LoadError { message }
 }
 
 /// An error with its causes, without a backtrace.

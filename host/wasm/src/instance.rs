@@ -11,6 +11,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::answer::Answer;
 use crate::engine::YIELD_FUEL;
+use crate::fair::fair;
 use crate::state::State;
 use crate::trap;
 use crate::value;
@@ -35,7 +36,7 @@ impl Exported {
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
         let mut running = Running::start(self, attempt).map_err(|error| trap::explain(&error, attempt))?;
-        let called = running.call(self, &attempt.call.arguments).await;
+        let called = fair(running.call(self, &attempt.call.arguments)).await;
         let value = called.map_err(|error| trap::explain(&error, attempt))?;
         self.answer.output(value)
     }

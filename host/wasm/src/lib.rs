@@ -17,6 +17,7 @@ mod shape;
 // An attempt becomes an instance
 mod answer;
 mod capability;
+mod fair;
 mod instance;
 mod limits;
 mod state;

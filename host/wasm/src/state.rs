@@ -13,7 +13,8 @@ pub struct State {
     attempt: Attempt,
     pub(crate) limiter: Limiter,
     table: ResourceTable,
-    wasi: WasiCtx,
+    /// Made when the guest first asks for something of it; most calls that only compute never do.
+    wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     egress: capability::net::NoEgress,
 }
@@ -25,7 +26,7 @@ impl State {
         table.set_max_capacity(limits.handles_max as usize);
         State {
             limiter: Limiter::new(limits.memory_bytes_max, attempt.meter.clone()),
-            wasi: capability::wasi::context(&attempt),
+            wasi: None,
             http: WasiHttpCtx::new(),
             egress: capability::net::NoEgress,
             table,
@@ -48,7 +49,8 @@ impl std::fmt::Debug for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let ctx = self.wasi.get_or_insert_with(|| capability::wasi::context(&self.attempt));
+        WasiCtxView { ctx, table: &mut self.table }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use toolpost_core::{Attempt, CallError, ErrorKind, Stage};
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
@@ -14,6 +15,9 @@ const LAST_WORDS_BYTES_MAX: usize = 1 << 10;
 
 /// The words of wasmtime's untyped error for too much data in one crossing.
 const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// The words of wasmtime's untyped error for too many handles.
+const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
 
 pub(crate) fn explain(error: &Error, attempt: &Attempt) -> CallError {
     let limits = attempt.call.tool.limits;
@@ -36,6 +40,9 @@ pub(crate) fn explain(error: &Error, attempt: &Attempt) -> CallError {
                     .with_help("ask for less at once, or raise `limits.result`")
             }
         }
+    } else if is_out_of_handles(error) {
+        trapped(attempt, &format!("the tool wanted more than the {} handles that are allowed", limits.handles_max))
+            .with_help("ask for less at once, or raise `limits.handles`")
     } else if error.is::<PoolConcurrencyLimitError>() {
         fail(ErrorKind::Busy, "every instance is in use; call again later, or raise `host.max_parallel`".into())
             .retry_after(Duration::from_secs(1))
@@ -76,6 +83,12 @@ fn trap_words(trap: Trap) -> String {
         Trap::MemoryOutOfBounds => "it reached outside of its memory".into(),
         other => other.to_string(),
     }
+}
+
+/// Whether the guest holds all that it may, in handles of its own or in what the host holds for it.
+fn is_out_of_handles(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        || error.root_cause().to_string().contains(TOO_MANY_HANDLES)
 }
 
 /// Whether the operating system has no more memory maps for the host.

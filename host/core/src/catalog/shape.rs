@@ -222,7 +222,9 @@ impl Shape {
 /// A WIT name as JSON and models write it.
 #[must_use]
 pub fn snake_case(name: &str) -> String {
-    name.replace('-', "_").to_lowercase()
+    let mut name = name.replace('-', "_");
+    name.make_ascii_lowercase();
+    name
 }
 
 /// A name without what people and models get wrong in names: case, and the kind of separator.

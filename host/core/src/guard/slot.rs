@@ -42,14 +42,14 @@ impl Slots {
         Slots { places: Arc::new(Semaphore::new(places)), waiting: Arc::default(), limits }
     }
 
-    /// Waits for a place.
+    /// Waits for a place, no longer than that.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when as many calls wait as may wait.
+    /// [`ErrorKind::Busy`] when as many calls wait as may wait, [`ErrorKind::TimedOut`] when no place came free.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue.
-    pub async fn take(&self) -> Result<Slot, CallError> {
+    pub async fn take(&self, limit: Duration) -> Result<Slot, CallError> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Ok(Slot { _place: place });
         }
@@ -58,7 +58,8 @@ impl Slots {
         if ahead >= self.limits.max_waiting {
             return Err(self.busy());
         }
-        let place = self.places.clone().acquire_owned().await.map_err(|_| self.busy())?;
+        let place = tokio::time::timeout(limit, self.places.clone().acquire_owned()).await;
+        let place = place.map_err(|_| no_place(limit))?.map_err(|_| self.busy())?;
         drop(waiting);
         Ok(Slot { _place: place })
     }
@@ -79,4 +80,10 @@ impl Slots {
         )
         .retry_after(Duration::from_secs(1))
     }
+}
+
+fn no_place(limit: Duration) -> CallError {
+    let limit = humantime::format_duration(limit);
+    CallError::new(ErrorKind::TimedOut, Stage::Guard, format!("no place came free within {limit}"))
+        .with_help("call again later, or raise `limits.call_time`")
 }

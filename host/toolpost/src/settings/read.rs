@@ -34,33 +34,31 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-pub(super) fn all<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Vec<Fault>> {
+/// What fits, and what does not, in the order of the text.
+pub(super) fn all<T: DeserializeOwned + Default>(text: &str, file: &Path) -> (T, Vec<Fault>) {
     let fault = |error: &toml::de::Error| {
         let line = error.span().map(|span| line_of(text, span.start));
         Fault { file: file.to_owned(), line, message: words(error.message()) }
     };
     let (mut table, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        return Err(errors.iter().map(fault).collect());
+    let mut faults: Vec<Fault> = errors.iter().map(fault).collect();
+    if !faults.is_empty() {
+        return (T::default(), faults);
     }
-    let mut faults: Vec<Fault> = Vec::new();
-    let in_order = |mut faults: Vec<Fault>| {
-        faults.sort_by_key(|fault| fault.line);
-        faults
-    };
-    loop {
+    let value = loop {
         match T::deserialize(Deserializer::from(table.clone())) {
-            Ok(value) if faults.is_empty() => return Ok(value),
-            Ok(_) => return Err(in_order(faults)),
+            Ok(value) => break value,
             Err(error) => {
                 faults.push(fault(&error));
                 let removed = error.span().is_some_and(|span| remove(table.get_mut(), &span));
                 if !removed || faults.len() >= FAULTS_MAX {
-                    return Err(in_order(faults));
+                    break T::default();
                 }
             }
         }
-    }
+    };
+    faults.sort_by_key(|fault| fault.line);
+    (value, faults)
 }
 
 /// Removes the smallest entry that a span lies in; says whether there was one.

@@ -11,8 +11,14 @@ use wasmtime::component::__internal::{InterfaceType, LiftContext};
 use wasmtime::component::Lift;
 use wasmtime::{Result, ValRaw, format_err};
 
-/// Small items are counted as if they were this large, in bytes: about what one takes as JSON.
-const ITEM_BYTES_MIN: usize = 8;
+// A value takes far more room as JSON than in the guest's memory, where names take none at all. So what is counted is about
+// the length of its JSON text: the content of strings and bytes, all names, and for each part of a whole so much:
+
+/// An item of an array, in bytes.
+const ITEM_BYTES: usize = 8;
+
+/// A member of an object, beside its name, in bytes.
+const MEMBER_BYTES: usize = 24;
 
 /// The result as the one core value; where it would be more, that one points to it.
 pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slots: &[ValRaw]) -> Result<Value> {
@@ -42,24 +48,27 @@ fn flat(cx: &mut LiftContext<'_>, ty: InterfaceType, slots: &mut std::slice::Ite
     let mut next = || slots.next().copied().ok_or_else(|| format_err!("a core value is missing"));
     Ok(match ty {
         InterfaceType::Record(index) => {
-            let mut object = Map::new();
-            for field in &types[index].fields {
+            let fields = &types[index].fields;
+            let mut object = Map::with_capacity(fields.len());
+            for field in fields {
+                count_member(cx, &field.name)?;
                 object.insert(snake_case(&field.name), flat(cx, field.ty, slots)?);
             }
             Value::Object(object)
         }
         InterfaceType::Tuple(index) => {
-            Value::Array(types[index].types.iter().map(|ty| flat(cx, *ty, slots)).collect::<Result<_>>()?)
+            let tuple = &types[index].types;
+            array(cx, tuple.len(), tuple.iter(), |cx, ty| flat(cx, *ty, slots))?
         }
         InterfaceType::FixedLengthList(index) => {
             let list = &types[index];
-            Value::Array((0..list.size).map(|_| flat(cx, list.element, slots)).collect::<Result<_>>()?)
+            array(cx, list.size as usize, 0..list.size, |cx, _| flat(cx, list.element, slots))?
         }
         InterfaceType::Flags(index) => {
             let flags = &types[index];
             let words =
                 (0..flags.names.len().div_ceil(32)).map(|_| Ok(next()?.get_u32())).collect::<Result<Vec<_>>>()?;
-            names(flags, &words)
+            names(cx, flags, &words)?
         }
         InterfaceType::Variant(_) | InterfaceType::Enum(_) | InterfaceType::Option(_) | InterfaceType::Result(_) => {
             let discriminant = next()?.get_u32();
@@ -81,22 +90,23 @@ fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Val
         InterfaceType::String => Value::String(String::linear_lift_from_memory(cx, ty, bytes)?),
         InterfaceType::List(index) => list(cx, types[index].element, word(bytes, 0)?, word(bytes, 4)?)?,
         InterfaceType::Record(index) => {
-            let mut object = Map::new();
-            for field in &types[index].fields {
+            let fields = &types[index].fields;
+            let mut object = Map::with_capacity(fields.len());
+            for field in fields {
+                count_member(cx, &field.name)?;
                 let value = load(cx, field.ty, part(&mut offset, &field.ty)?)?;
                 object.insert(snake_case(&field.name), value);
             }
             Value::Object(object)
         }
         InterfaceType::Tuple(index) => {
-            let parts = types[index].types.iter().map(|ty| load(cx, *ty, part(&mut offset, ty)?));
-            Value::Array(parts.collect::<Result<_>>()?)
+            let tuple = &types[index].types;
+            array(cx, tuple.len(), tuple.iter(), |cx, ty| load(cx, *ty, part(&mut offset, ty)?))?
         }
         InterfaceType::FixedLengthList(index) => {
             let list = &types[index];
-            cx.consume_fuel_array(list.size as usize, ITEM_BYTES_MIN)?;
-            let parts = (0..list.size).map(|_| load(cx, list.element, part(&mut offset, &list.element)?));
-            Value::Array(parts.collect::<Result<_>>()?)
+            let element = list.element;
+            array(cx, list.size as usize, 0..list.size, |cx, _| load(cx, element, part(&mut offset, &element)?))?
         }
         InterfaceType::Flags(index) => {
             let flags = &types[index];
@@ -106,7 +116,7 @@ fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Val
                 9..=16 => vec![u32::from(byte(bytes, 0)?) | u32::from(byte(bytes, 1)?) << 8],
                 count => (0..count.div_ceil(32)).map(|at| word(bytes, at * 4)).collect::<Result<Vec<_>>>()?,
             };
-            names(flags, &words)
+            names(cx, flags, &words)?
         }
         InterfaceType::Variant(_) | InterfaceType::Enum(_) | InterfaceType::Option(_) | InterfaceType::Result(_) => {
             let info = match ty {
@@ -142,10 +152,40 @@ fn list(cx: &mut LiftContext<'_>, element: InterfaceType, place: u32, length: u3
         cx.consume_fuel(room)?;
         return Ok(Value::String(BASE64.encode(bytes)));
     }
-    cx.consume_fuel_array(length, size.max(ITEM_BYTES_MIN))?;
     // Items of no size at all take no part of the memory, so only the count bounds them.
-    let items = (0..length).map(|at| load(cx, element, bytes.get(at * size..(at + 1) * size).unwrap_or_default()));
-    Ok(Value::Array(items.collect::<Result<_>>()?))
+    let items = (0..length).map(|at| bytes.get(at * size..(at + 1) * size).unwrap_or_default());
+    array(cx, length, items, |cx, bytes| load(cx, element, bytes))
+}
+
+/// So many items as an array. They are counted before there is room made for them.
+fn array<'a, I>(
+    cx: &mut LiftContext<'a>,
+    length: usize,
+    items: impl Iterator<Item = I>,
+    mut lift: impl FnMut(&mut LiftContext<'a>, I) -> Result<Value>,
+) -> Result<Value> {
+    cx.consume_fuel_array(length, ITEM_BYTES)?;
+    let mut values = Vec::with_capacity(length);
+    for item in items {
+        values.push(lift(cx, item)?);
+    }
+    Ok(Value::Array(values))
+}
+
+fn object(cx: &mut LiftContext<'_>, name: &str, value: Value) -> Result<Value> {
+    count_member(cx, name)?;
+    let mut object = Map::with_capacity(1);
+    object.insert(name.to_owned(), value);
+    Ok(Value::Object(object))
+}
+
+fn count_member(cx: &mut LiftContext<'_>, name: &str) -> Result<()> {
+    cx.consume_fuel(MEMBER_BYTES + name.len())
+}
+
+fn text(cx: &mut LiftContext<'_>, name: &str) -> Result<Value> {
+    cx.consume_fuel(name.len())?;
+    Ok(Value::String(name.to_owned()))
 }
 
 fn case(
@@ -159,13 +199,13 @@ fn case(
     let index = usize::try_from(discriminant)?;
     match ty {
         InterfaceType::Variant(variant) => match types[variant].cases.get_index(index).ok_or_else(unknown)? {
-            (name, Some(ty)) => Ok(json!({ name: payload(cx, *ty)? })),
-            (name, None) => Ok(json!(name)),
+            (name, Some(ty)) => payload(cx, *ty).and_then(|value| object(cx, name, value)),
+            (name, None) => text(cx, name),
         },
-        InterfaceType::Enum(names) => Ok(json!(types[names].names.iter().nth(index).ok_or_else(unknown)?)),
+        InterfaceType::Enum(names) => text(cx, types[names].names.iter().nth(index).ok_or_else(unknown)?),
         InterfaceType::Option(option) => match (index, types[option].ty) {
             (0, _) => Ok(Value::Null),
-            (1, ty @ InterfaceType::Option(_)) => Ok(json!({"some": payload(cx, ty)?})),
+            (1, ty @ InterfaceType::Option(_)) => payload(cx, ty).and_then(|value| object(cx, "some", value)),
             (1, ty) => payload(cx, ty),
             _ => Err(unknown()),
         },
@@ -176,7 +216,7 @@ fn case(
                 _ => return Err(unknown()),
             };
             let payload = ty.map_or(Ok(Value::Null), |ty| payload(cx, ty))?;
-            Ok(json!({ name: payload }))
+            object(cx, name, payload)
         }
         _ => Err(unsupported()),
     }
@@ -211,10 +251,11 @@ fn float(value: f64) -> Value {
     }
 }
 
-fn names(flags: &TypeFlags, words: &[u32]) -> Value {
+fn names(cx: &mut LiftContext<'_>, flags: &TypeFlags, words: &[u32]) -> Result<Value> {
     let set = |at: usize| words.get(at / 32).is_some_and(|word| word & (1 << (at % 32)) != 0);
-    let names = flags.names.iter().enumerate().filter(|(at, _)| set(*at)).map(|(_, name)| json!(name));
-    Value::Array(names.collect())
+    let count = words.iter().map(|word| word.count_ones() as usize).sum();
+    let names = flags.names.iter().enumerate().filter(|(at, _)| set(*at));
+    array(cx, count, names, |cx, (_, name)| text(cx, name))
 }
 
 fn discriminant(info: &VariantInfo, bytes: &[u8]) -> Result<u32> {

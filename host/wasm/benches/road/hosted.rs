@@ -1,0 +1,51 @@
+//! One side of the comparison: Toolpost's host with prebuilt guests.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use toolpost_core::catalog::settings::ToolSettings;
+use toolpost_core::{Arguments, Call, Cast, Catalog, Host, HostLimits, Limits};
+use toolpost_wasm::{Engine, EngineOptions};
+use wasmtime::{Result, error::Context as _};
+
+pub(crate) struct Hosted {
+    pub(crate) engine: Engine,
+    pub(crate) host: Host,
+}
+
+/// The limits of all calls here: the defaults, with room for large texts and long loops.
+fn limits() -> Limits {
+    Limits { fuel: 1 << 40, arguments_bytes_max: 4 << 20, ..Limits::default() }
+}
+
+/// The bytes of a prebuilt guest.
+pub(crate) fn guest(name: &str) -> Result<Vec<u8>> {
+    let path = path(name);
+    std::fs::read(&path).with_context(|| format!("`{}` cannot be read", path.display()))
+}
+
+pub(crate) fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../guest-examples/prebuilt").join(format!("{name}.wasm"))
+}
+
+impl Hosted {
+    pub(crate) fn new(options: &EngineOptions, guests: &[&str]) -> Result<Arc<Self>> {
+        let engine = Engine::new(options)?;
+        let mut catalog = Catalog::default();
+        for name in guests {
+            let component = engine.load(name, &guest(name)?, None)?;
+            for function in &component.functions {
+                let tool = component.tool(function, limits(), Cast::default(), &ToolSettings::default());
+                catalog.add(tool.map_err(wasmtime::Error::msg)?)?;
+            }
+        }
+        let limits = HostLimits { max_parallel: options.max_parallel, ..HostLimits::default() };
+        Ok(Arc::new(Hosted { engine, host: Host::new(catalog).with_limits(limits) }))
+    }
+
+    /// One call, to the value of its result.
+    pub(crate) async fn call(&self, tool: &str, arguments: impl Into<Arguments>) -> Result<Value> {
+        Ok(self.host.call(Call::new(tool, arguments)).await.result?.value)
+    }
+}
