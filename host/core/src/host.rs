@@ -13,7 +13,7 @@ use crate::check::{self, Check};
 use crate::guard::slot::{Slot, Slots};
 use crate::limits::HostLimits;
 use crate::run::Attempt;
-use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Outcome, Output, Sink, Stage, Trail};
+use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Outcome, Output, Report, Sink, Stage, Trail};
 
 /// A set of tools, and everything that is needed to run a call of one of them.
 pub struct Host {
@@ -70,11 +70,15 @@ impl Host {
     /// that may change something goes on to its own end, so that nobody is left with half of an effect.
     pub async fn call(&self, call: Call) -> Outcome {
         let mut trail = Trail::start(&call, self.sinks.clone());
-        let result = self.walk(call, &mut trail).await;
-        trail.end(result)
+        match self.admit(call, &mut trail).await {
+            Ok(admitted) if admitted.call.tool.effect.may_change() => detached(admitted, trail).await,
+            Ok(admitted) => attempt(admitted, trail).await,
+            Err(error) => trail.end(Err(error)),
+        }
     }
 
-    async fn walk(&self, call: Call, trail: &mut Trail) -> Result<Output, CallError> {
+    /// From the request to a call that may run, and has a place to run in.
+    async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admitted, CallError> {
         let tool = self.catalog.find(&call.tool)?;
         let accepted = accept(tool, call)?;
         trail.report.cast = accepted.cast.clone();
@@ -82,44 +86,50 @@ impl Host {
 
         let asked = Instant::now();
         let limit = permitted.tool.limits.call_time_max;
-        let deadline = after(asked, limit);
         let slot = self.slots.take(limit).await;
         trail.report.waited = asked.elapsed();
-        self.attempt(Arc::new(permitted), deadline, slot?, trail).await
+        Ok(Admitted { call: Arc::new(permitted), deadline: after(asked, limit), slot: slot? })
     }
+}
 
-    /// One attempt, told and written down.
-    async fn attempt(
-        &self,
-        call: Arc<PermittedCall>,
-        call_deadline: Instant,
-        slot: Slot,
-        trail: &mut Trail,
-    ) -> Result<Output, CallError> {
-        let number = u32::try_from(trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
-        let started = Instant::now();
-        let deadline = call_deadline.min(after(started, call.tool.limits.attempt_time_max));
-        let attempt = Attempt::new(call.clone(), number, started, deadline, trail.teller.clone());
-        trail.teller.tell(&Event::AttemptStarted { number });
+/// A call that may run, and has a place to run in.
+struct Admitted {
+    call: Arc<PermittedCall>,
+    deadline: Instant,
+    slot: Slot,
+}
 
-        let result = if call.tool.effect.may_change() {
-            // What may change the world is not stopped half way because its caller went away.
-            let task = tokio::spawn({
-                let attempt = attempt.clone();
-                async move { run(&attempt, slot).await }
-            });
-            task.await.unwrap_or_else(|error| Err(crate::bug!(Stage::Run, "the task of an attempt: {error}")))
-        } else {
-            run(&attempt, slot).await
-        };
+/// What may change the world is not stopped half way because its caller went away: it runs in a task of its own.
+async fn detached(admitted: Admitted, trail: Trail) -> Outcome {
+    let call = admitted.call.clone();
+    let task = tokio::spawn(attempt(admitted, trail));
+    task.await.unwrap_or_else(|error| {
+        let error = crate::bug!(Stage::Run, "the task of an attempt: {error}");
+        Outcome {
+            call: call.call.id.clone(),
+            tool: call.tool.name.clone(),
+            result: Err(error),
+            report: Report::default(),
+        }
+    })
+}
 
-        trail.teller.tell(&Event::AttemptEnded { number, error: result.as_ref().err() });
-        let (effects, unlisted) = attempt.gate().records();
-        trail.report.effects.extend(effects);
-        trail.report.effects_unlisted += unlisted;
-        trail.report.attempts.push(report(&attempt, result.as_ref().err()));
-        result
-    }
+/// One attempt, told and written down.
+async fn attempt(Admitted { call, deadline, slot }: Admitted, mut trail: Trail) -> Outcome {
+    let number = u32::try_from(trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
+    let started = Instant::now();
+    let deadline = deadline.min(after(started, call.tool.limits.attempt_time_max));
+    let attempt = Attempt::new(call, number, started, deadline, trail.teller.clone());
+    trail.teller.tell(&Event::AttemptStarted { number });
+
+    let result = run(&attempt, slot).await;
+
+    trail.teller.tell(&Event::AttemptEnded { number, error: result.as_ref().err() });
+    let (effects, unlisted) = attempt.gate().records();
+    trail.report.effects.extend(effects);
+    trail.report.effects_unlisted += unlisted;
+    trail.report.attempts.push(report(&attempt, result.as_ref().err()));
+    trail.end(result)
 }
 
 /// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.

@@ -2,8 +2,8 @@
 //!
 //! Compiled code is machine code: whoever can write it here runs what he likes in the host. So the folder is the user's
 //! alone (0700), an entry counts only when it is a plain file that nobody else owns or can write, and its bytes must have
-//! the hash that stands in its own header. An entry is named by the hash of the component, the version of the engine and
-//! all settings that went into the code. What does not hold is not loaded but made again.
+//! the hash that stands in its own header. An entry is named by the hash of its form, the component, the version of the engine
+//! and all settings that went into the code. What does not hold is not loaded but made again.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
@@ -16,8 +16,8 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, Result, format_err};
 
 /// Marks a file as an entry of this cache, in this form.
-const MAGIC: &[u8; 16] = b"toolpost cwasm 1";
-const SUM_BYTES: usize = 32;
+const MAGIC: &[u8; 16] = b"toolpost cwasm 2";
+const SUM_BYTES: usize = blake3::OUT_LEN;
 const ENDING: &str = "cwasm";
 
 /// The largest entry that is read.
@@ -74,7 +74,7 @@ impl Cache {
     }
 
     fn path(&self, digest: &str) -> PathBuf {
-        let name = Sha256::new().chain_update(digest).chain_update(&self.settings).finalize();
+        let name = Sha256::new().chain_update(MAGIC).chain_update(digest).chain_update(&self.settings).finalize();
         self.dir.join(format!("{}.{ENDING}", hex(&name)))
     }
 
@@ -99,7 +99,7 @@ impl Cache {
         let mut code = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
         file.take(ENTRY_BYTES_MAX).read_to_end(&mut code)?;
         let (magic, sum) = head.split_at(MAGIC.len());
-        if magic != MAGIC || sum != Sha256::digest(&code).as_slice() {
+        if magic != MAGIC || sum != blake3::hash(&code).as_bytes() {
             return wrong("it is damaged");
         }
         // The time of the last use decides what goes when room is needed; a day's precision is enough.
@@ -117,19 +117,12 @@ impl Cache {
             return Ok(());
         }
         self.make_room(bytes)?;
-        let unique = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-        let draft = path.with_extension(format!("{}-{unique}.draft", std::process::id()));
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-            file.write_all(MAGIC)?;
-            file.write_all(&Sha256::digest(code))?;
-            file.write_all(code)?;
-            std::fs::rename(&draft, path)
-        })();
-        if written.is_err() {
-            let _ = std::fs::remove_file(&draft);
-        }
-        written
+        let mut draft = tempfile::Builder::new().suffix(".draft").tempfile_in(&self.dir)?;
+        draft.write_all(MAGIC)?;
+        draft.write_all(blake3::hash(code).as_bytes())?;
+        draft.write_all(code)?;
+        draft.persist(path)?;
+        Ok(())
     }
 
     /// Removes the entries that were not used for the longest time, until there is room; and what a crash has left over.

@@ -6,7 +6,7 @@
 
 use toolpost_core::catalog::shape::{Field, Shape};
 use wasmparser::{Parser, Payload};
-use wit_parser::{Docs, Function, Type, TypeDefKind, UnresolvedPackage, UnresolvedPackageGroup, WorldItem};
+use wit_parser::{Docs, Function, Span, Type, TypeDefKind, UnresolvedPackage, UnresolvedPackageGroup, WorldItem};
 
 use crate::shape::FunctionShape;
 
@@ -22,7 +22,13 @@ const NESTING_MAX: usize = 100;
 /// The documentation of a component.
 #[derive(Default)]
 pub(crate) struct Documentation {
+    texts: Vec<Text>,
+}
+
+/// One WIT text, and what the parser made of it.
+struct Text {
     packages: Vec<UnresolvedPackage>,
+    source: String,
 }
 
 /// The WIT texts inside of a component. A section that cannot be read is none.
@@ -58,7 +64,10 @@ impl Documentation {
                 continue;
             }
             match UnresolvedPackageGroup::parse("tool.wit", text) {
-                Ok(group) => documentation.packages.extend(std::iter::once(group.main).chain(group.nested)),
+                Ok(group) => documentation.texts.push(Text {
+                    packages: std::iter::once(group.main).chain(group.nested).collect(),
+                    source: text.to_owned(),
+                }),
                 Err((_, error)) => faults.push(format!("a WIT text cannot be read: {error}")),
             }
         }
@@ -72,16 +81,17 @@ impl Documentation {
         function: &str,
         shape: &mut FunctionShape,
     ) -> Option<String> {
-        let (package, item) = self.packages.iter().find_map(|package| {
+        let packages = self.texts.iter().flat_map(|text| text.packages.iter().map(move |package| (text, package)));
+        let (text, package, item) = packages.into_iter().find_map(|(text, package)| {
             let item = match interface {
                 Some(interface) => exported_by_interface(package, interface, function),
                 None => exported_by_world(package, function),
             };
-            item.map(|item| (package, item))
+            item.map(|item| (text, package, item))
         })?;
         for field in &mut shape.parameters {
             if let Some(parameter) = item.params.iter().find(|parameter| parameter.name == field.name) {
-                annotate_field(package, field, &parameter.ty, &Docs::default());
+                annotate_field(package, field, &parameter.ty, &before(&text.source, parameter.span));
             }
         }
         if let (Some(shape), Some(ty)) = (&mut shape.result, &item.result) {
@@ -177,6 +187,20 @@ fn annotate(package: &UnresolvedPackage, shape: &mut Shape, ty: &Type) {
         }
         _ => {}
     }
+}
+
+/// The documentation in front of a place in the text. The parser keeps that of everything but parameters.
+fn before(source: &str, span: Span) -> Docs {
+    let front = source.get(..span.start() as usize).unwrap_or_default();
+    let mut lines: Vec<&str> = Vec::new();
+    for line in front.rsplit('\n').skip(1) {
+        match line.trim().strip_prefix("///") {
+            Some(words) => lines.push(words.trim()),
+            None => break,
+        }
+    }
+    lines.reverse();
+    Docs { contents: Some(lines.join("\n")) }
 }
 
 fn words(docs: &Docs) -> Option<String> {

@@ -13,8 +13,9 @@ use crate::cache::Cache;
 use crate::capability;
 use crate::state::State;
 
-/// A guest yields to the other calls after that many operations: a few milliseconds.
-pub(crate) const YIELD_FUEL: u64 = 10_000_000;
+/// A guest yields to the other calls after that many operations: some tens of microseconds of computing, or some tens of
+/// milliseconds where it calls the cheapest host functions, which use little fuel. Yielding costs less than a microsecond.
+pub(crate) const YIELD_FUEL: u64 = 100_000;
 
 /// What the host's own functions may use of a fiber's stack, beyond what the guest may.
 const HOST_STACK_BYTES: usize = 1536 << 10;

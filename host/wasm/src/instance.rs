@@ -11,9 +11,9 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::answer::Answer;
 use crate::engine::YIELD_FUEL;
-use crate::fair::fair;
 use crate::state::State;
 use crate::trap;
+use crate::turn;
 use crate::value;
 
 /// An exported function, ready to run.
@@ -36,7 +36,11 @@ impl Exported {
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
         let mut running = Running::start(self, attempt).map_err(|error| trap::explain(&error, attempt))?;
-        let called = fair(running.call(self, &attempt.call.arguments)).await;
+        let turns = running.store.data().turns().clone();
+        let called = match turn::taking(&turns, running.call(self, &attempt.call.arguments)).await {
+            Ok(called) => called,
+            Err(ended) => return Err(trap::ended(ended, attempt).await),
+        };
         let value = called.map_err(|error| trap::explain(&error, attempt))?;
         self.answer.output(value)
     }
@@ -79,7 +83,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let (Some(given), Ok(left)) = (self.fuel, self.store.get_fuel()) {
-            self.store.data().attempt().meter.fuel_used(given.saturating_sub(left));
+            self.store.data().fuel_used(given.saturating_sub(left));
         }
     }
 }

@@ -17,11 +17,11 @@ mod shape;
 // An attempt becomes an instance
 mod answer;
 mod capability;
-mod fair;
 mod instance;
 mod limits;
 mod state;
 mod trap;
+mod turn;
 mod value;
 
 pub use component::{COMPONENT_BYTES_MAX, Component, Function, LoadError, Refusal};

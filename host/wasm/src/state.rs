@@ -1,5 +1,7 @@
 //! The state of one attempt's store: one named field for each capability.
 
+use std::sync::Arc;
+
 use toolpost_core::Attempt;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -7,10 +9,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capability;
 use crate::limits::Limiter;
+use crate::turn::Turns;
 
 /// What the host functions of one attempt work on.
 pub struct State {
     attempt: Attempt,
+    turns: Arc<Turns>,
     pub(crate) limiter: Limiter,
     table: ResourceTable,
     /// Made when the guest first asks for something of it; most calls that only compute never do.
@@ -30,6 +34,7 @@ impl State {
             http: WasiHttpCtx::new(),
             egress: capability::net::NoEgress,
             table,
+            turns: Turns::new(attempt.deadline),
             attempt,
         }
     }
@@ -37,7 +42,18 @@ impl State {
     /// The attempt that this store serves. A host function passes its gate before it has an effect on the world.
     #[must_use]
     pub fn attempt(&self) -> &Attempt {
+        self.turns.enter();
         &self.attempt
+    }
+
+    /// The turns of the attempt.
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
+    /// Notes the fuel that the attempt has used.
+    pub(crate) fn fuel_used(&self, fuel: u64) {
+        self.attempt.meter.fuel_used(fuel);
     }
 }
 
@@ -49,6 +65,7 @@ impl std::fmt::Debug for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.turns.enter();
         let ctx = self.wasi.get_or_insert_with(|| capability::wasi::context(&self.attempt));
         WasiCtxView { ctx, table: &mut self.table }
     }
@@ -56,6 +73,7 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.turns.enter();
         WasiHttpCtxView { hooks: &mut self.egress, table: &mut self.table, ctx: &mut self.http }
     }
 }

@@ -9,6 +9,7 @@ use wasmtime::{Error, PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::limits::MemoryExceeded;
+use crate::turn::{Ended, TURN_MAX};
 
 /// What of the guest's last words an error carries, in bytes.
 const LAST_WORDS_BYTES_MAX: usize = 1 << 10;
@@ -22,6 +23,10 @@ const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
 pub(crate) fn explain(error: &Error, attempt: &Attempt) -> CallError {
     let limits = attempt.call.tool.limits;
     let fail = |kind, message: String| CallError::new(kind, Stage::Run, message);
+    if let Some(own) = error.downcast_ref::<CallError>() {
+        // A host function has said it already, for example that a quota is used up.
+        return own.clone();
+    }
     let explained = if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
         let (wanted, allowed) = (size(exceeded.wanted), size(limits.memory_bytes_max));
         fail(ErrorKind::OutOfMemory, format!("the tool wanted {wanted} of memory; {allowed} are allowed"))
@@ -61,6 +66,17 @@ pub(crate) fn explain(error: &Error, attempt: &Attempt) -> CallError {
     };
     // The whole story, with the guest's backtrace, is for the log.
     explained.because(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
+}
+
+/// Why a host function ended the attempt. For one that is late the host says so itself, as for every other.
+pub(crate) async fn ended(ended: Ended, attempt: &Attempt) -> CallError {
+    match ended {
+        Ended::Late => std::future::pending().await,
+        Ended::Hogging => trapped(
+            attempt,
+            &format!("the tool called the host without a pause for longer than {} ms", TURN_MAX.as_millis()),
+        ),
+    }
 }
 
 /// A trap, with the last that the guest wrote to standard error: that is where a panic says its reason.

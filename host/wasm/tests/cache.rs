@@ -8,11 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use toolpost_wasm::{Engine, EngineOptions};
 
-const MAGIC: &[u8] = b"toolpost cwasm 1";
+const MAGIC: &[u8] = b"toolpost cwasm 2";
 const HEAD_BYTES: usize = 48;
 
 /// A component with one function of that name.
@@ -84,7 +83,7 @@ impl Kept {
     fn foreign(&self) -> Vec<u8> {
         let component = wat::parse_str(wat("foreign")).unwrap();
         let code = self.engine().wasmtime().precompile_component(&component).unwrap();
-        [MAGIC, Sha256::digest(&code).as_slice(), &code].concat()
+        [MAGIC, blake3::hash(&code).as_bytes(), &code].concat()
     }
 
     /// It loads as what it is, and the entry is a plain sound one again.
@@ -94,7 +93,7 @@ impl Kept {
         assert!(meta.is_file() && meta.mode() & 0o777 == 0o600, "{what}: {:o}", meta.mode());
         let bytes = fs::read(entry).unwrap();
         assert_eq!(&bytes[..16], MAGIC, "{what}");
-        assert_eq!(&bytes[16..HEAD_BYTES], Sha256::digest(&bytes[HEAD_BYTES..]).as_slice(), "{what}");
+        assert_eq!(&bytes[16..HEAD_BYTES], blake3::hash(&bytes[HEAD_BYTES..]).as_bytes(), "{what}");
         let written = meta.ino();
         assert_eq!(self.load("own"), "own", "{what}");
         assert_eq!(fs::symlink_metadata(entry).unwrap().ino(), written, "{what}: it is sound, and used");
@@ -163,13 +162,13 @@ fn an_entry_whose_code_is_none_is_made_again() {
     assert_eq!(kept.load("own"), "own");
     let entry = kept.entry();
     for code in [&b""[..], b"garbage", &[0; 1_000]] {
-        fs::write(&entry, [MAGIC, Sha256::digest(code).as_slice(), code].concat()).unwrap();
+        fs::write(&entry, [MAGIC, blake3::hash(code).as_bytes(), code].concat()).unwrap();
         kept.assert_rebuilt(&entry, "its hash holds, and it is no code");
     }
     // Code for an engine with other settings, put into the place of this one's.
     let other = Engine::new(&EngineOptions { fuel: false, ..EngineOptions::default() }).unwrap();
     let code = other.wasmtime().precompile_component(&wat::parse_str(wat("foreign")).unwrap()).unwrap();
-    fs::write(&entry, [MAGIC, Sha256::digest(&code).as_slice(), &code].concat()).unwrap();
+    fs::write(&entry, [MAGIC, blake3::hash(&code).as_bytes(), &code].concat()).unwrap();
     kept.assert_rebuilt(&entry, "code of another engine");
 }
 

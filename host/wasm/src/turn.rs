@@ -1,0 +1,155 @@
+//! A guest takes turns with everything else: how its turn ends, and what becomes of one that does not end it.
+//!
+//! Fuel ends a turn of computing: the guest yields. wasmtime does so by waking its own task at once. A runtime whose workers
+//! all have such a task never runs out of work, and then looks at its timers and at the network only once in a while (tokio:
+//! after 61 polls, each of which is a slice of a guest's time). So a task that woke itself is put off until the runtime has
+//! looked: that is what `yield_now` does.
+//!
+//! A call of a host function uses next to no fuel, whatever time it takes. So every host function looks at the clock as it
+//! begins, and ends an attempt that is past its deadline, or that fills its turn with such calls.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::task::AtomicWaker;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+/// How long one turn may last. Beyond it, the guest may use so much of the processor's time again: a machine that is busy
+/// with other things is no fault of the guest's.
+pub(crate) const TURN_MAX: Duration = Duration::from_millis(100);
+
+/// The future is being polled.
+const POLLED: u8 = 0;
+/// It was woken while it was polled.
+const WOKEN: u8 = 1;
+/// It waits.
+const WAITING: u8 = 2;
+
+/// Why a host function ended the attempt in which it was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Its deadline is over.
+    Late,
+    /// It called one host function after the other without a pause.
+    Hogging,
+}
+
+/// The turns of one attempt.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    made: Instant,
+    deadline: Instant,
+    /// When the turn began, in nanoseconds since this was made.
+    began: AtomicU64,
+    /// The processor time of the thread, in nanoseconds, at which the turn was found to last too long; 0 before that.
+    warned: AtomicU64,
+}
+
+impl Turns {
+    pub(crate) fn new(deadline: Instant) -> Arc<Self> {
+        let made = Instant::now();
+        Arc::new(Turns { made, deadline, began: AtomicU64::new(0), warned: AtomicU64::new(0) })
+    }
+
+    fn begin(&self) {
+        self.began.store(self.since_made(), Ordering::Relaxed);
+        self.warned.store(0, Ordering::Relaxed);
+    }
+
+    /// A host function begins. Does not come back where the attempt must end: no host function has an error for that, so
+    /// the way out is to unwind, which [`taking`] turns into a value.
+    pub(crate) fn enter(&self) {
+        let now = self.since_made();
+        if now >= nanos(self.deadline.saturating_duration_since(self.made)) {
+            resume_unwind(Box::new(Ended::Late));
+        }
+        if now.saturating_sub(self.began.load(Ordering::Relaxed)) >= nanos(TURN_MAX) {
+            self.lasts_too_long();
+        }
+    }
+
+    #[cold]
+    fn lasts_too_long(&self) {
+        let used = processor_time();
+        let warned = self.warned.load(Ordering::Relaxed);
+        if warned == 0 {
+            self.warned.store(used.max(1), Ordering::Relaxed);
+        } else if used.saturating_sub(warned) >= nanos(TURN_MAX) {
+            resume_unwind(Box::new(Ended::Hogging));
+        }
+    }
+
+    fn since_made(&self) -> u64 {
+        nanos(self.made.elapsed())
+    }
+}
+
+/// Of the thread, in nanoseconds.
+fn processor_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or_default() * 1_000_000_000 + nanos.unwrap_or_default()
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Stands between a future and its task, to see when the future is woken.
+#[derive(Default)]
+struct Relay {
+    state: AtomicU8,
+    task: AtomicWaker,
+}
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.swap(WOKEN, Ordering::AcqRel) == WAITING {
+            self.task.wake();
+        }
+    }
+}
+
+/// Runs a guest's future to its end, turn by turn; an error where a host function had to end it.
+///
+/// # Cancel safety
+/// That of the future.
+pub(crate) async fn taking<F: Future>(turns: &Turns, future: F) -> Result<F::Output, Ended> {
+    let relay = Arc::new(Relay::default());
+    let waker = Waker::from(relay.clone());
+    let mut future = pin!(AssertUnwindSafe(future).catch_unwind());
+    let ran = std::future::poll_fn(move |task| {
+        relay.task.register(task.waker());
+        relay.state.store(POLLED, Ordering::Release);
+        turns.begin();
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let waits = relay.state.compare_exchange(POLLED, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if polled.is_pending() && !waits {
+            go_last(task);
+        }
+        polled
+    })
+    .await;
+    ran.map_err(|unwound: Box<dyn Any + Send>| match unwound.downcast_ref() {
+        Some(ended) => *ended,
+        None => resume_unwind(unwound),
+    })
+}
+
+/// Has the task woken, behind everything else.
+fn go_last(task: &mut Context<'_>) {
+    if pin!(tokio::task::yield_now()).poll(task).is_ready() {
+        task.waker().wake_by_ref();
+    }
+}
