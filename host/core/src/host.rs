@@ -87,14 +87,16 @@ impl Host {
         let asked = Instant::now();
         let limit = permitted.tool.limits.call_time_max;
         let slot = self.slots.take(limit).await;
-        trail.report.waited = asked.elapsed();
-        Ok(Admitted { call: Arc::new(permitted), deadline: after(asked, limit), slot: slot? })
+        let now = Instant::now();
+        trail.report.waited = now - asked;
+        Ok(Admitted { call: Arc::new(permitted), now, deadline: after(asked, limit), slot: slot? })
     }
 }
 
 /// A call that may run, and has a place to run in.
 struct Admitted {
     call: Arc<PermittedCall>,
+    now: Instant,
     deadline: Instant,
     slot: Slot,
 }
@@ -115,9 +117,8 @@ async fn detached(admitted: Admitted, trail: Trail) -> Outcome {
 }
 
 /// One attempt, told and written down.
-async fn attempt(Admitted { call, deadline, slot }: Admitted, mut trail: Trail) -> Outcome {
+async fn attempt(Admitted { call, now: started, deadline, slot }: Admitted, mut trail: Trail) -> Outcome {
     let number = u32::try_from(trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
-    let started = Instant::now();
     let deadline = deadline.min(after(started, call.tool.limits.attempt_time_max));
     let attempt = Attempt::new(call, number, started, deadline, trail.teller.clone());
     trail.teller.tell(&Event::AttemptStarted { number });

@@ -158,9 +158,18 @@ impl Builder {
                 faults.push(Fault { subject: format!("tool `{}`", collision.name), message: collision.to_string() });
             }
         }
+        let mut limits = self.settings.host_limits();
         if !sources.is_empty() {
             match self.engine() {
                 Ok(engine) => {
+                    let possible = engine.max_parallel();
+                    if possible < limits.max_parallel {
+                        tracing::warn!(
+                            "{possible} calls run at once, not {}: for more, raise the sysctl `vm.max_map_count`",
+                            limits.max_parallel
+                        );
+                        limits.max_parallel = possible;
+                    }
                     for (name, settings) in &sources {
                         progress(name);
                         match self.component(&engine, &mut catalog, name, settings) {
@@ -172,7 +181,7 @@ impl Builder {
                 Err(message) => faults.push(Fault { subject: "the host".into(), message }),
             }
         }
-        let host = Host::new(catalog).with_limits(self.settings.host_limits());
+        let host = Host::new(catalog).with_limits(limits);
         let host = self.checks.into_iter().fold(host, Host::with_check);
         let host = self.sinks.into_iter().fold(host, Host::with_sink);
         Loaded { host, components, faults }

@@ -63,6 +63,7 @@ pub struct Engine {
     pub(crate) linker: Linker<State>,
     pub(crate) cache: Option<Cache>,
     pub(crate) fuel: bool,
+    max_parallel: usize,
     allocation: Allocation,
 }
 
@@ -90,6 +91,7 @@ impl Engine {
         options: &EngineOptions,
         link: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
     ) -> wasmtime::Result<Self> {
+        let options = &EngineOptions { max_parallel: options.max_parallel.min(parallel_max()), ..options.clone() };
         let (engine, allocation) = allocate(options)?;
         let mut linker = Linker::new(&engine);
         capability::link(&mut linker)?;
@@ -98,7 +100,14 @@ impl Engine {
             Some(dir) => Some(Cache::open(dir, options.cache_bytes_max, &engine)?),
             None => None,
         };
-        Ok(Engine { engine, linker, cache, fuel: options.fuel, allocation })
+        Ok(Engine { engine, linker, cache, fuel: options.fuel, max_parallel: options.max_parallel, allocation })
+    }
+
+    /// Calls that can run at once: as many as were asked for, or fewer where the operating system would run out of memory
+    /// maps (`vm.max_map_count`).
+    #[must_use]
+    pub fn max_parallel(&self) -> usize {
+        self.max_parallel
     }
 
     /// Where the memory of instances comes from.
@@ -133,6 +142,25 @@ fn allocate(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, Allo
     }
 }
 
+/// As many instances as that many calls need.
+fn spare(parallel: usize) -> usize {
+    parallel + parallel / 8 + 16
+}
+
+/// The calls for whose instances the operating system has memory maps. A process that runs out of them cannot even start a
+/// thread or handle a signal, so it must not come to that.
+fn parallel_max() -> usize {
+    /// Measured: eight for a guest with one memory that sleeps, its stack included.
+    const MAPS_PER_INSTANCE: usize = 10;
+    /// What the rest of the process may need.
+    const MAPS_KEPT: usize = 4_096;
+
+    let known = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
+    let Some(maps) = known else { return usize::MAX };
+    let instances = usize::saturating_sub(maps, MAPS_KEPT) / MAPS_PER_INSTANCE;
+    (instances.saturating_sub(16) / 9 * 8).max(1)
+}
+
 /// The engine's settings without its allocation strategy. Public, so that a measurement can use the very same.
 #[must_use]
 pub fn config(options: &EngineOptions) -> Config {
@@ -161,7 +189,7 @@ pub fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let parallel = options.max_parallel.max(1);
     // An instance is given back a moment after its call has ended.
-    let instances = parallel + parallel / 8 + 16;
+    let instances = spare(parallel);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(instances))
         .total_core_instances(count(instances.saturating_mul(24)))

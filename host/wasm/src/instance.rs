@@ -1,7 +1,10 @@
 //! One attempt: a store of its own, made for it and dropped behind it. Nothing that a guest did survives into another.
 
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use toolpost_core::catalog::shape::Shape;
@@ -37,7 +40,8 @@ impl Exported {
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
         let mut running = Running::start(self, attempt).map_err(|error| trap::explain(&error, attempt))?;
         let turns = running.store.data().turns().clone();
-        let called = match turn::taking(&turns, running.call(self, &attempt.call.arguments)).await {
+        let call = pin!(AssertUnwindSafe(running.call(self, &attempt.call.arguments)).catch_unwind());
+        let called = match turn::taking(turns, call).await {
             Ok(called) => called,
             Err(ended) => return Err(trap::ended(ended, attempt).await),
         };

@@ -34,7 +34,7 @@ impl State {
             http: WasiHttpCtx::new(),
             egress: capability::net::NoEgress,
             table,
-            turns: Turns::new(attempt.deadline),
+            turns: Turns::new(attempt.started, attempt.deadline),
             attempt,
         }
     }

@@ -49,7 +49,7 @@ pub(crate) fn explain(error: &Error, attempt: &Attempt) -> CallError {
         trapped(attempt, &format!("the tool wanted more than the {} handles that are allowed", limits.handles_max))
             .with_help("ask for less at once, or raise `limits.handles`")
     } else if error.is::<PoolConcurrencyLimitError>() {
-        fail(ErrorKind::Busy, "every instance is in use; call again later, or raise `host.max_parallel`".into())
+        fail(ErrorKind::Busy, "every instance is in use; call again later, or raise `host.max_parallel` (and the sysctl `vm.max_map_count`)".into())
             .retry_after(Duration::from_secs(1))
     } else if out_of_maps(error) {
         fail(

@@ -9,7 +9,7 @@
 //! begins, and ends an attempt that is past its deadline, or that fills its turn with such calls.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -32,6 +32,9 @@ const WOKEN: u8 = 1;
 /// It waits.
 const WAITING: u8 = 2;
 
+/// What a future gives that catches unwinding.
+type Unwound<T> = Result<T, Box<dyn Any + Send>>;
+
 /// Why a host function ended the attempt in which it was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -41,36 +44,39 @@ pub(crate) enum Ended {
     Hogging,
 }
 
-/// The turns of one attempt.
+/// The turns of one attempt. It stands between the guest's future and its task, to see when the future is woken.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    made: Instant,
+    started: Instant,
     deadline: Instant,
-    /// When the turn began, in nanoseconds since this was made.
-    began: AtomicU64,
+    /// When the last turn ended, in nanoseconds since the start.
+    paused: AtomicU64,
     /// The processor time of the thread, in nanoseconds, at which the turn was found to last too long; 0 before that.
     warned: AtomicU64,
+    state: AtomicU8,
+    task: AtomicWaker,
 }
 
 impl Turns {
-    pub(crate) fn new(deadline: Instant) -> Arc<Self> {
-        let made = Instant::now();
-        Arc::new(Turns { made, deadline, began: AtomicU64::new(0), warned: AtomicU64::new(0) })
+    /// Those of an attempt that starts now.
+    pub(crate) fn new(started: Instant, deadline: Instant) -> Arc<Self> {
+        let (paused, warned) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Turns { started, deadline, paused, warned, state: AtomicU8::new(POLLED), task: AtomicWaker::new() })
     }
 
-    fn begin(&self) {
-        self.began.store(self.since_made(), Ordering::Relaxed);
+    fn pause(&self) {
+        self.paused.store(self.since_start(), Ordering::Relaxed);
         self.warned.store(0, Ordering::Relaxed);
     }
 
     /// A host function begins. Does not come back where the attempt must end: no host function has an error for that, so
     /// the way out is to unwind, which [`taking`] turns into a value.
     pub(crate) fn enter(&self) {
-        let now = self.since_made();
-        if now >= nanos(self.deadline.saturating_duration_since(self.made)) {
+        let now = self.since_start();
+        if now >= nanos(self.deadline.saturating_duration_since(self.started)) {
             resume_unwind(Box::new(Ended::Late));
         }
-        if now.saturating_sub(self.began.load(Ordering::Relaxed)) >= nanos(TURN_MAX) {
+        if now.saturating_sub(self.paused.load(Ordering::Relaxed)) >= nanos(TURN_MAX) {
             self.lasts_too_long();
         }
     }
@@ -86,8 +92,8 @@ impl Turns {
         }
     }
 
-    fn since_made(&self) -> u64 {
-        nanos(self.made.elapsed())
+    fn since_start(&self) -> u64 {
+        nanos(self.started.elapsed())
     }
 }
 
@@ -102,14 +108,7 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Stands between a future and its task, to see when the future is woken.
-#[derive(Default)]
-struct Relay {
-    state: AtomicU8,
-    task: AtomicWaker,
-}
-
-impl Wake for Relay {
+impl Wake for Turns {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -125,23 +124,26 @@ impl Wake for Relay {
 ///
 /// # Cancel safety
 /// That of the future.
-pub(crate) async fn taking<F: Future>(turns: &Turns, future: F) -> Result<F::Output, Ended> {
-    let relay = Arc::new(Relay::default());
-    let waker = Waker::from(relay.clone());
-    let mut future = pin!(AssertUnwindSafe(future).catch_unwind());
-    let ran = std::future::poll_fn(move |task| {
-        relay.task.register(task.waker());
-        relay.state.store(POLLED, Ordering::Release);
-        turns.begin();
-        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        let waits = relay.state.compare_exchange(POLLED, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if polled.is_pending() && !waits {
-            go_last(task);
+pub(crate) async fn taking<T>(
+    turns: Arc<Turns>,
+    mut guest: impl Future<Output = Unwound<T>> + Unpin,
+) -> Result<T, Ended> {
+    let waker = Waker::from(turns.clone());
+    let ran = std::future::poll_fn(|task| {
+        turns.task.register(task.waker());
+        turns.state.store(POLLED, Ordering::Release);
+        let polled = guest.poll_unpin(&mut Context::from_waker(&waker));
+        if polled.is_pending() {
+            turns.pause();
+            let waits = turns.state.compare_exchange(POLLED, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if !waits {
+                go_last(task);
+            }
         }
         polled
     })
     .await;
-    ran.map_err(|unwound: Box<dyn Any + Send>| match unwound.downcast_ref() {
+    ran.map_err(|unwound| match unwound.downcast_ref() {
         Some(ended) => *ended,
         None => resume_unwind(unwound),
     })

@@ -169,7 +169,9 @@ impl<'a> Reader<'a> {
         let mut unescaped: Option<String> = None;
         loop {
             let rest = self.rest();
-            let run = rest.find(|c: char| c == quote || c == '\\' || c < ' ').ok_or_else(|| self.early())?;
+            // All that ends a run is ASCII, and no byte of a longer character is: bytes are looked at, not characters.
+            let ends = |byte: u8| char::from(byte) == quote || byte == b'\\' || byte < b' ';
+            let run = rest.bytes().position(ends).ok_or_else(|| self.early())?;
             if let Some(text) = &mut unescaped {
                 text.push_str(rest.get(..run).unwrap_or_default());
             }
