@@ -9,6 +9,9 @@ use toolpost_core::{CallError, Content, ErrorKind, Output, Stage};
 /// The longest message of a tool that an error carries, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
+/// The most parts of a JSON text that is parsed.
+const JSON_PARTS_MAX: usize = 200_000;
+
 /// How to read the answers of one function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -97,10 +100,10 @@ fn part(value: &Value) -> Option<Content> {
     let text = |key: &str| payload.get(key).and_then(Value::as_str).map(str::to_owned);
     Some(match case.as_str() {
         "text" => Content::Text { text: payload.as_str()?.to_owned() },
-        // What calls itself JSON and is not stays text: nothing of an answer is lost.
-        "json" => match serde_json::from_str(payload.as_str()?) {
-            Ok(value) => Content::Json { value },
-            Err(_) => Content::Text { text: payload.as_str()?.to_owned() },
+        // What calls itself JSON and is not, or not within reason, stays text: nothing of an answer is lost.
+        "json" => match json(payload.as_str()?) {
+            Some(value) => Content::Json { value },
+            None => Content::Text { text: payload.as_str()?.to_owned() },
         },
         "image" => Content::Image { mime_type: text("mime_type")?, data: text("data")? },
         "audio" => Content::Audio { mime_type: text("mime_type")?, data: text("data")? },
@@ -112,6 +115,12 @@ fn part(value: &Value) -> Option<Content> {
         },
         _ => return None,
     })
+}
+
+/// JSON text as a value, where it does not have very many parts: each takes far more room than its text.
+fn json(text: &str) -> Option<Value> {
+    let parts = text.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    if parts > JSON_PARTS_MAX { None } else { serde_json::from_str(text).ok() }
 }
 
 /// `failure` of `toolpost:tool/types`, as WIT. Types have no names in a component: what looks like it is it.

@@ -113,7 +113,7 @@ impl Cache {
     /// Writes an entry under another name and moves it into place, so that no reader ever sees half of it.
     fn write(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
         let bytes = (MAGIC.len() + SUM_BYTES + code.len()) as u64;
-        if bytes > self.bytes_max {
+        if bytes > self.bytes_max.min(ENTRY_BYTES_MAX) {
             return Ok(());
         }
         self.make_room(bytes)?;
@@ -129,8 +129,10 @@ impl Cache {
     fn make_room(&self, bytes: u64) -> std::io::Result<()> {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let meta = entry.metadata()?;
+            // Another process may be at it too.
+            let Ok((entry, meta)) = entry.and_then(|entry| entry.metadata().map(|meta| (entry, meta))) else {
+                continue;
+            };
             let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             let ending = entry.path().extension().map(|ending| ending.to_string_lossy().into_owned());
             match ending.as_deref() {
@@ -147,7 +149,11 @@ impl Cache {
             if held.saturating_add(bytes) <= self.bytes_max {
                 break;
             }
-            std::fs::remove_file(path)?;
+            if let Err(error) = std::fs::remove_file(path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(error);
+            }
             held = held.saturating_sub(entry_bytes);
         }
         Ok(())

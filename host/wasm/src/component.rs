@@ -1,5 +1,7 @@
 //! A file becomes tools: read, compiled once, looked at, linked.
 
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,11 +19,15 @@ use crate::docs::{self, Documentation};
 use crate::engine::Engine;
 use crate::import::{Import, Power};
 use crate::instance::Exported;
-use crate::shape::{self, FunctionShape};
+use crate::shape::{FunctionShape, Shapes};
 use crate::state::State;
+use crate::weigh;
 
 /// The largest component that is loaded, in bytes.
-pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+pub const COMPONENT_BYTES_MAX: u64 = 128 << 20;
+
+/// The words of wasmtime's untyped error for a component that no place in the pool can hold.
+const TOO_LARGE: &str = "pooling allocator";
 
 /// A component that was loaded and linked. It runs nothing by itself.
 pub struct Component {
@@ -104,16 +110,9 @@ impl Engine {
     pub fn load_file(&self, name: &str, file: &Path) -> Result<Component, LoadError> {
         let shown = file.display();
         let fail = |error: std::io::Error| LoadError { message: format!("`{shown}` cannot be read: {error}") };
-        let length = std::fs::metadata(file).map_err(fail)?.len();
-        if length > COMPONENT_BYTES_MAX {
-            let message = format!("`{shown}` is {length} bytes long; a component may have {COMPONENT_BYTES_MAX}");
-            return Err(LoadError { message });
-        }
-        let bytes = std::fs::read(file).map_err(fail)?;
-        let beside = file.with_extension("wit");
-        let small =
-            std::fs::metadata(&beside).is_ok_and(|meta| meta.is_file() && meta.len() <= docs::TEXT_BYTES_MAX as u64);
-        let wit = if small { std::fs::read_to_string(&beside).ok() } else { None };
+        let bytes = read(file, COMPONENT_BYTES_MAX).map_err(fail)?;
+        let wit = read(&file.with_extension("wit"), docs::TEXT_BYTES_MAX as u64).ok();
+        let wit = wit.and_then(|bytes| String::from_utf8(bytes).ok());
         self.load(name, &bytes, wit.as_deref())
             .map_err(|error| LoadError { message: format!("`{shown}` cannot be used: {}", error.message) })
     }
@@ -124,9 +123,15 @@ impl Engine {
     /// The bytes are no component, or the component asks for what this host does not offer.
     pub fn load(&self, name: &str, bytes: &[u8], wit: Option<&str>) -> Result<Component, LoadError> {
         recognise(bytes)?;
+        weigh::instances(bytes).map_err(|message| LoadError { message })?;
         let digest = format!("sha256:{}", hex(&Sha256::digest(bytes)));
-        let invalid =
-            |error: &wasmtime::Error| LoadError { message: format!("it is no valid component: {}", chain(error)) };
+        let invalid = |error: &wasmtime::Error| {
+            let why = chain(error);
+            // What the engine has no room for may be valid all the same.
+            let what =
+                if why.contains(TOO_LARGE) { "it is too large for this host" } else { "it is no valid component" };
+            LoadError { message: format!("{what}: {why}") }
+        };
         let compiled = match &self.cache {
             Some(cache) => cache.load(&self.engine, &digest, bytes),
             None => wasmtime::component::Component::from_binary(&self.engine, bytes),
@@ -182,9 +187,10 @@ impl Engine {
     ) -> (Vec<Function>, Vec<Refusal>) {
         let mut functions = Vec::new();
         let mut refused = Vec::new();
+        let mut shapes = Shapes::default();
         let mut take =
             |interface: Option<&str>, name: &str, ty: &ComponentFunc, index: Option<ComponentExportIndex>| {
-                match function(documentation, interface, name, ty, index) {
+                match function(&mut shapes, documentation, interface, name, ty, index) {
                     Ok(function) => functions.push(function),
                     Err(reason) => refused.push(Refusal { function: path(interface, name), reason }),
                 }
@@ -210,6 +216,7 @@ impl Engine {
 }
 
 fn function(
+    shapes: &mut Shapes,
     documentation: &Documentation,
     interface: Option<&str>,
     name: &str,
@@ -219,7 +226,7 @@ fn function(
     if name.starts_with('[') {
         return Err("it belongs to a resource, which lives no longer than one call".into());
     }
-    let mut shape = shape::function(ty)?;
+    let mut shape = shapes.function(ty)?;
     let docs = documentation.describe(interface, name, &mut shape);
     let FunctionShape { parameters, result } = shape;
     let index = index.ok_or("the component does not export it under that name")?;
@@ -281,6 +288,22 @@ impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Component").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
     }
+}
+
+/// A file's bytes. What is no file could be endless, or wait for ever.
+fn read(path: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
+    let wrong = |message: String| Err(std::io::Error::other(message));
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return wrong("it is no file".into());
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return wrong(format!("it is longer than the {bytes_max} bytes that are read"));
+    }
+    Ok(bytes)
 }
 
 /// Says what the bytes are when they are no component.

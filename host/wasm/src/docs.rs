@@ -6,18 +6,22 @@
 
 use toolpost_core::catalog::shape::{Field, Shape};
 use wasmparser::{Parser, Payload};
-use wit_parser::{Docs, Function, Span, Type, TypeDefKind, UnresolvedPackage, UnresolvedPackageGroup, WorldItem};
+use wit_parser::{
+    Docs, Function, Span, Type, TypeDef, TypeDefKind, UnresolvedPackage, UnresolvedPackageGroup, WorldItem,
+};
 
 use crate::shape::FunctionShape;
 
 /// The name of the custom section.
 const SECTION: &str = "toolpost:wit";
 /// The most text that is read, in bytes.
-pub(crate) const TEXT_BYTES_MAX: usize = 1 << 20;
+pub(crate) const TEXT_BYTES_MAX: usize = 256 << 10;
 /// The longest documentation of one item that is kept, in bytes.
 const ITEM_BYTES_MAX: usize = 4 << 10;
 /// The deepest nesting of types in a text that is read at all: the parser works recursively.
 const NESTING_MAX: usize = 100;
+/// The parser works recursively along names for types, too: room for as many as fit into a text.
+const STACK_BYTES: usize = 256 << 20;
 
 /// The documentation of a component.
 #[derive(Default)]
@@ -63,12 +67,12 @@ impl Documentation {
                 faults.push(format!("a WIT text nests types deeper than {NESTING_MAX} levels"));
                 continue;
             }
-            match UnresolvedPackageGroup::parse("tool.wit", text) {
+            match parse(text) {
                 Ok(group) => documentation.texts.push(Text {
                     packages: std::iter::once(group.main).chain(group.nested).collect(),
                     source: text.to_owned(),
                 }),
-                Err((_, error)) => faults.push(format!("a WIT text cannot be read: {error}")),
+                Err(error) => faults.push(format!("a WIT text cannot be read: {error}")),
             }
         }
         (documentation, faults)
@@ -97,8 +101,17 @@ impl Documentation {
         if let (Some(shape), Some(ty)) = (&mut shape.result, &item.result) {
             annotate(package, shape, ty);
         }
-        words(&item.docs)
+        words(&before(&text.source, item.span)).or_else(|| words(&item.docs))
     }
+}
+
+fn parse(text: &str) -> Result<UnresolvedPackageGroup, String> {
+    std::thread::scope(|scope| {
+        let parser = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let parse = || UnresolvedPackageGroup::parse("tool.wit", text).map_err(|(_, error)| error.to_string());
+        let parsing = parser.spawn_scoped(scope, parse).map_err(|error| error.to_string())?;
+        parsing.join().unwrap_or_else(|_| Err("the parser gave up".into()))
+    })
 }
 
 fn exported_by_world<'p>(package: &'p UnresolvedPackage, function: &str) -> Option<&'p Function> {
@@ -136,11 +149,21 @@ fn annotate_field(package: &UnresolvedPackage, field: &mut Field, ty: &Type, doc
     });
 }
 
+/// What a type is, behind all of its other names.
+fn definition<'p>(package: &'p UnresolvedPackage, mut ty: &'p Type) -> Option<&'p TypeDef> {
+    loop {
+        let Type::Id(id) = ty else { return None };
+        let definition = package.types.get(*id)?;
+        match &definition.kind {
+            TypeDefKind::Type(other) => ty = other,
+            _ => return Some(definition),
+        }
+    }
+}
+
 fn annotate(package: &UnresolvedPackage, shape: &mut Shape, ty: &Type) {
-    let Type::Id(id) = ty else { return };
-    let Some(definition) = package.types.get(*id) else { return };
+    let Some(definition) = definition(package, ty) else { return };
     match (shape, &definition.kind) {
-        (shape, TypeDefKind::Type(ty)) => annotate(package, shape, ty),
         (Shape::Record(fields), TypeDefKind::Record(record)) => {
             for field in fields {
                 if let Some(known) = record.fields.iter().find(|known| known.name == field.name) {
@@ -189,18 +212,18 @@ fn annotate(package: &UnresolvedPackage, shape: &mut Shape, ty: &Type) {
     }
 }
 
-/// The documentation in front of a place in the text. The parser keeps that of everything but parameters.
+/// The documentation in the lines in front of an item that begins its own line. The parser keeps none for parameters, and
+/// takes every comment for documentation.
 fn before(source: &str, span: Span) -> Docs {
-    let front = source.get(..span.start() as usize).unwrap_or_default();
-    let mut lines: Vec<&str> = Vec::new();
-    for line in front.rsplit('\n').skip(1) {
-        match line.trim().strip_prefix("///") {
-            Some(words) => lines.push(words.trim()),
-            None => break,
-        }
+    let end = span.start() as usize;
+    let start = source.floor_char_boundary(end.saturating_sub(ITEM_BYTES_MAX));
+    let mut lines = source.get(start..end).unwrap_or_default().rsplit('\n');
+    if !matches!(lines.next().unwrap_or_default().trim(), "" | "export") {
+        return Docs::default();
     }
-    lines.reverse();
-    Docs { contents: Some(lines.join("\n")) }
+    let mut words: Vec<&str> = lines.map_while(|line| line.trim().strip_prefix("///")).map(str::trim).collect();
+    words.reverse();
+    Docs { contents: Some(words.join("\n")) }
 }
 
 fn words(docs: &Docs) -> Option<String> {

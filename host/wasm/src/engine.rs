@@ -13,9 +13,9 @@ use crate::cache::Cache;
 use crate::capability;
 use crate::state::State;
 
-/// A guest yields to the other calls after that many operations: some tens of microseconds of computing, or some tens of
-/// milliseconds where it calls the cheapest host functions, which use little fuel. Yielding costs less than a microsecond.
-pub(crate) const YIELD_FUEL: u64 = 100_000;
+/// After that many operations a guest lets us see whether its turn is over: some microseconds of computing, or some
+/// milliseconds where it calls host functions, which use little fuel.
+pub(crate) const YIELD_FUEL: u64 = 20_000;
 
 /// What the host's own functions may use of a fiber's stack, beyond what the guest may.
 const HOST_STACK_BYTES: usize = 1536 << 10;
@@ -144,7 +144,7 @@ fn allocate(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, Allo
 
 /// As many instances as that many calls need.
 fn spare(parallel: usize) -> usize {
-    parallel + parallel / 8 + 16
+    parallel.saturating_add(parallel / 8).saturating_add(16)
 }
 
 /// The calls for whose instances the operating system has memory maps. A process that runs out of them cannot even start a
@@ -168,10 +168,12 @@ pub fn config(options: &EngineOptions) -> Config {
     config
         .consume_fuel(options.fuel)
         .max_wasm_stack(options.stack_bytes_max)
-        .async_stack_size(options.stack_bytes_max + HOST_STACK_BYTES)
+        .async_stack_size(options.stack_bytes_max.saturating_add(HOST_STACK_BYTES))
         .wasm_backtrace_max_frames(NonZeroUsize::new(16))
         .memory_init_cow(true)
         .parallel_compilation(true)
+        // Another crate of the same program may switch the feature on; calls here are made without it.
+        .concurrency_support(false)
         // What a tool does not need, a hostile one cannot use. The collector and exceptions are on by default.
         .wasm_gc(false)
         .wasm_function_references(false)
@@ -183,22 +185,38 @@ pub fn config(options: &EngineOptions) -> Config {
     config
 }
 
-/// A pool for that many parallel calls. One Rust component takes one memory, two tables and about four core instances.
+/// Tables of one component. One in Rust has two; those of other languages have a few more.
+pub(crate) const TABLES_MAX: usize = 8;
+
+/// Core instances of one component. One in Rust has about four, one in Python about forty.
+pub(crate) const CORE_INSTANCES_MAX: usize = 128;
+
+/// Memories of one component. One language's runtime has one, so a composition has as many as languages.
+pub(crate) const MEMORIES_MAX: usize = 4;
+
+/// Memories that fit into the address space, each with room for 4 GiB.
+const MEMORIES_TOTAL_MAX: usize = 24_000;
+
+/// A pool for that many parallel calls, whatever their components ask for: none takes the room of another.
 #[must_use]
 pub fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let parallel = options.max_parallel.max(1);
     // An instance is given back a moment after its call has ended.
     let instances = spare(parallel);
+    let memories = (MEMORIES_TOTAL_MAX / instances).clamp(1, MEMORIES_MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(instances))
-        .total_core_instances(count(instances.saturating_mul(24)))
+        .total_core_instances(count(instances.saturating_mul(CORE_INSTANCES_MAX)))
         .total_stacks(count(instances))
-        .total_memories(count(instances + instances / 8))
-        .total_tables(count(instances.saturating_mul(3)))
+        .total_memories(count(instances.saturating_mul(memories)))
+        .total_tables(count(instances.saturating_mul(TABLES_MAX)))
         .total_gc_heaps(1)
-        .max_memories_per_module(2)
-        .max_tables_per_module(4)
+        .max_core_instances_per_component(count(CORE_INSTANCES_MAX))
+        .max_memories_per_component(count(memories))
+        .max_tables_per_component(count(TABLES_MAX))
+        .max_memories_per_module(count(memories))
+        .max_tables_per_module(count(TABLES_MAX))
         .max_core_instance_size(4 << 20)
         .max_component_instance_size(4 << 20)
         .table_elements(50_000)

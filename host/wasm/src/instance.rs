@@ -43,7 +43,7 @@ impl Exported {
         let call = pin!(AssertUnwindSafe(running.call(self, &attempt.call.arguments)).catch_unwind());
         let called = match turn::taking(turns, call).await {
             Ok(called) => called,
-            Err(ended) => return Err(trap::ended(ended, attempt).await),
+            Err(ended) => return Err(trap::ended(ended, attempt)),
         };
         let value = called.map_err(|error| trap::explain(&error, attempt))?;
         self.answer.output(value)

@@ -13,6 +13,7 @@ mod component;
 mod docs;
 mod import;
 mod shape;
+mod weigh;
 
 // An attempt becomes an instance
 mod answer;

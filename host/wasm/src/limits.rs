@@ -5,6 +5,8 @@ use std::sync::Arc;
 use toolpost_core::run::Meter;
 use wasmtime::{ResourceLimiter, Result};
 
+use crate::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+
 /// What a table's element takes in the host, in bytes.
 const TABLE_ELEMENT_BYTES: usize = 8;
 
@@ -60,14 +62,14 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        1_000
+        CORE_INSTANCES_MAX
     }
 
     fn memories(&self) -> usize {
-        100
+        MEMORIES_MAX
     }
 
     fn tables(&self) -> usize {
-        1_000
+        TABLES_MAX
     }
 }

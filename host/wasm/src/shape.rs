@@ -7,36 +7,69 @@ use wasmtime::component::types::ComponentFunc;
 /// The most parts that the types of one function may have. Types share parts, so a small component can describe a huge one.
 const PARTS_MAX: usize = 10_000;
 
+/// The most text that the names in all types of a component may be, each counted wherever its type is used; and how many
+/// bytes a part counts beside its name.
+const BYTES_MAX: usize = 16 << 20;
+const PART_BYTES: usize = 64;
+
 /// What a function takes and what it answers with.
 pub(crate) struct FunctionShape {
     pub(crate) parameters: Vec<Field>,
     pub(crate) result: Option<Shape>,
 }
 
-/// The shape of a function, or why it has none.
-pub(crate) fn function(ty: &ComponentFunc) -> Result<FunctionShape, String> {
-    if ty.async_() {
-        return Err("it is an `async func`, which this host does not run".into());
-    }
-    let mut parts = Parts { left: PARTS_MAX };
-    let mut parameters = Vec::new();
-    for (name, ty) in ty.params() {
-        let shape = parts.shape(&ty).map_err(|why| format!("its parameter `{name}` {why}"))?;
-        parameters.push(Field::new(name, shape));
-    }
-    distinct(&parameters).map_err(|why| format!("it {why}"))?;
-    let result =
-        ty.results().next().map(|ty| parts.shape(&ty).map_err(|why| format!("its result {why}"))).transpose()?;
-    Ok(FunctionShape { parameters, result })
+/// The shapes of the functions of one component.
+pub(crate) struct Shapes {
+    bytes_left: usize,
 }
 
-struct Parts {
+impl Default for Shapes {
+    fn default() -> Self {
+        Shapes { bytes_left: BYTES_MAX }
+    }
+}
+
+impl Shapes {
+    /// The shape of a function, or why it has none.
+    pub(crate) fn function(&mut self, ty: &ComponentFunc) -> Result<FunctionShape, String> {
+        if ty.async_() {
+            return Err("it is an `async func`, which this host does not run".into());
+        }
+        let mut parts = Parts { left: PARTS_MAX, bytes_left: &mut self.bytes_left };
+        let mut parameters = Vec::new();
+        for (name, ty) in ty.params() {
+            parts.count([name])?;
+            let shape = parts.shape(&ty).map_err(|why| format!("its parameter `{name}` {why}"))?;
+            parameters.push(Field::new(name, shape));
+        }
+        distinct(&parameters).map_err(|why| format!("it {why}"))?;
+        let result =
+            ty.results().next().map(|ty| parts.shape(&ty).map_err(|why| format!("its result {why}"))).transpose()?;
+        Ok(FunctionShape { parameters, result })
+    }
+}
+
+struct Parts<'a> {
     left: usize,
+    bytes_left: &'a mut usize,
 }
 
-impl Parts {
+impl Parts<'_> {
+    /// Counts parts by their names; what has none counts as one with an empty name.
+    fn count<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) -> Result<(), String> {
+        for name in names {
+            self.left = self.left.checked_sub(1).ok_or(format!("has more than {PARTS_MAX} parts"))?;
+            let bytes = PART_BYTES + name.len();
+            *self.bytes_left = self
+                .bytes_left
+                .checked_sub(bytes)
+                .ok_or("comes after others whose types are as large as those of one component may be")?;
+        }
+        Ok(())
+    }
+
     fn shape(&mut self, ty: &Type) -> Result<Shape, String> {
-        self.left = self.left.checked_sub(1).ok_or(format!("has more than {PARTS_MAX} parts"))?;
+        self.count([""])?;
         Ok(match ty {
             Type::Bool => Shape::Bool,
             Type::U8 => Shape::Integer(Integer::U8),
@@ -56,12 +89,14 @@ impl Parts {
             Type::FixedLengthList(list) => Shape::FixedList(self.boxed(&list.ty())?, list.len() as usize),
             Type::Tuple(tuple) => Shape::Tuple(tuple.types().map(|ty| self.shape(&ty)).collect::<Result<_, _>>()?),
             Type::Record(record) => {
+                self.count(record.fields().map(|field| field.name))?;
                 let fields = record.fields().map(|field| Ok(Field::new(field.name, self.shape(&field.ty)?)));
                 let fields = fields.collect::<Result<Vec<_>, String>>()?;
                 distinct(&fields)?;
                 Shape::Record(fields)
             }
             Type::Variant(variant) => {
+                self.count(variant.cases().map(|case| case.name))?;
                 let case = |case: wasmtime::component::types::Case<'_>| {
                     Ok(Case::new(case.name, case.ty.map(|ty| self.shape(&ty)).transpose()?))
                 };
@@ -88,9 +123,10 @@ impl Parts {
         self.shape(ty).map(Box::new)
     }
 
-    fn labels<'a>(&mut self, names: impl ExactSizeIterator<Item = &'a str>) -> Result<Vec<Label>, String> {
-        self.left = self.left.checked_sub(names.len()).ok_or(format!("has more than {PARTS_MAX} parts"))?;
-        Ok(names.map(Label::new).collect())
+    fn labels<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Result<Vec<Label>, String> {
+        let names: Vec<&str> = names.collect();
+        self.count(names.iter().copied())?;
+        Ok(names.into_iter().map(Label::new).collect())
     }
 }
 

@@ -31,7 +31,7 @@ impl State {
         State {
             limiter: Limiter::new(limits.memory_bytes_max, attempt.meter.clone()),
             wasi: None,
-            http: WasiHttpCtx::new(),
+            http: capability::net::context(),
             egress: capability::net::NoEgress,
             table,
             turns: Turns::new(attempt.started, attempt.deadline),
@@ -39,7 +39,12 @@ impl State {
         }
     }
 
-    /// The attempt that this store serves. A host function passes its gate before it has an effect on the world.
+    /// The attempt that this store serves. A host function asks for it as it begins, and passes its gate before it has an
+    /// effect on the world.
+    ///
+    /// # Panics
+    /// Where the attempt must end at once, this unwinds through the guest to the host, which expects it: the deadline is
+    /// over, or the guest calls host functions without a pause. So hold no lock of another thread when you ask.
     #[must_use]
     pub fn attempt(&self) -> &Attempt {
         self.turns.enter();

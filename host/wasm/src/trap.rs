@@ -68,10 +68,11 @@ pub(crate) fn explain(error: &Error, attempt: &Attempt) -> CallError {
     explained.because(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
-/// Why a host function ended the attempt. For one that is late the host says so itself, as for every other.
-pub(crate) async fn ended(ended: Ended, attempt: &Attempt) -> CallError {
+/// Why a host function ended the attempt.
+pub(crate) fn ended(ended: Ended, attempt: &Attempt) -> CallError {
     match ended {
-        Ended::Late => std::future::pending().await,
+        Ended::Late => CallError::new(ErrorKind::TimedOut, Stage::Run, "the tool did not answer before its deadline")
+            .with_help("ask for less at once, or raise `limits.time`"),
         Ended::Hogging => trapped(
             attempt,
             &format!("the tool called the host without a pause for longer than {} ms", TURN_MAX.as_millis()),

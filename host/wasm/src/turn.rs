@@ -1,25 +1,31 @@
 //! A guest takes turns with everything else: how its turn ends, and what becomes of one that does not end it.
 //!
-//! Fuel ends a turn of computing: the guest yields. wasmtime does so by waking its own task at once. A runtime whose workers
-//! all have such a task never runs out of work, and then looks at its timers and at the network only once in a while (tokio:
-//! after 61 polls, each of which is a slice of a guest's time). So a task that woke itself is put off until the runtime has
-//! looked: that is what `yield_now` does.
+//! Every few thousand operations the guest yields to us, and goes on at once while its turn lasts. Then everything else goes
+//! first, also what the runtime waits for. A task that only wakes itself would not do: a runtime whose workers all have such
+//! a task never runs out of work, and looks at its timers and at the network only once in a while (tokio: after 61 polls). So
+//! the task is put off until the runtime has looked, which is what `yield_now` does.
 //!
 //! A call of a host function uses next to no fuel, whatever time it takes. So every host function looks at the clock as it
 //! begins, and ends an attempt that is past its deadline, or that fills its turn with such calls.
+
+#[cfg(panic = "abort")]
+compile_error!("hostile guests are ended by unwinding: build with `panic = \"unwind\"`");
 
 use std::any::Any;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::task::AtomicWaker;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
+
+/// How long a turn lasts, if the guest yields to us at all.
+const TURN: Duration = Duration::from_millis(2);
 
 /// How long one turn may last. Beyond it, the guest may use so much of the processor's time again: a machine that is busy
 /// with other things is no fault of the guest's.
@@ -64,9 +70,12 @@ impl Turns {
         Arc::new(Turns { started, deadline, paused, warned, state: AtomicU8::new(POLLED), task: AtomicWaker::new() })
     }
 
-    fn pause(&self) {
-        self.paused.store(self.since_start(), Ordering::Relaxed);
+    /// The guest has yielded to us. Says when, in nanoseconds since the start.
+    fn pause(&self) -> u64 {
+        let now = self.since_start();
+        self.paused.store(now, Ordering::Relaxed);
         self.warned.store(0, Ordering::Relaxed);
+        now
     }
 
     /// A host function begins. Does not come back where the attempt must end: no host function has an error for that, so
@@ -131,16 +140,23 @@ pub(crate) async fn taking<T>(
     let waker = Waker::from(turns.clone());
     let ran = std::future::poll_fn(|task| {
         turns.task.register(task.waker());
-        turns.state.store(POLLED, Ordering::Release);
-        let polled = guest.poll_unpin(&mut Context::from_waker(&waker));
-        if polled.is_pending() {
-            turns.pause();
+        let turn_ends = turns.since_start() + nanos(TURN);
+        loop {
+            turns.state.store(POLLED, Ordering::Release);
+            let polled = guest.poll_unpin(&mut Context::from_waker(&waker));
+            if polled.is_ready() {
+                return polled;
+            }
+            let now = turns.pause();
             let waits = turns.state.compare_exchange(POLLED, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if !waits && now < turn_ends {
+                continue;
+            }
             if !waits {
                 go_last(task);
             }
+            return Poll::Pending;
         }
-        polled
     })
     .await;
     ran.map_err(|unwound| match unwound.downcast_ref() {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use common::door;
@@ -324,8 +325,10 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
     let large = COMPONENT_BYTES_MAX + 1;
     assert_eq!(
         refused("large.wasm", large),
-        format!("is {large} bytes long; a component may have {COMPONENT_BYTES_MAX}")
+        format!("cannot be read: it is longer than the {COMPONENT_BYTES_MAX} bytes that are read")
     );
+    let endless = engine().load_file("it", Path::new("/dev/zero")).unwrap_err();
+    assert_eq!(endless.message, "`/dev/zero` cannot be read: it is no file");
     for absent in [dir.path().join("absent.wasm"), dir.path().to_owned()] {
         let message = engine().load_file("it", &absent).unwrap_err().message;
         assert!(message.starts_with(&format!("`{}` cannot be read: ", absent.display())), "{message}");

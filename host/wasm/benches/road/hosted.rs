@@ -31,10 +31,16 @@ pub(crate) fn path(name: &str) -> PathBuf {
 
 impl Hosted {
     pub(crate) fn new(options: &EngineOptions, guests: &[&str]) -> Result<Arc<Self>> {
+        let guests = guests.iter().map(|name| Ok((*name, guest(name)?))).collect::<Result<Vec<_>>>()?;
+        Self::of(options, &guests)
+    }
+
+    /// A host of these components, by name.
+    pub(crate) fn of(options: &EngineOptions, guests: &[(&str, Vec<u8>)]) -> Result<Arc<Self>> {
         let engine = Engine::new(options)?;
         let mut catalog = Catalog::default();
-        for name in guests {
-            let component = engine.load(name, &guest(name)?, None)?;
+        for (name, bytes) in guests {
+            let component = engine.load(name, bytes, None)?;
             for function in &component.functions {
                 let tool = component.tool(function, limits(), Cast::default(), &ToolSettings::default());
                 catalog.add(tool.map_err(wasmtime::Error::msg)?)?;
