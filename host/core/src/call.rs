@@ -1,10 +1,12 @@
 //! What was asked? A call on its way: each room's door opens only for the value that the room before it made.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::catalog::{CastReport, Tool};
 
@@ -133,6 +135,32 @@ impl Caller {
     /// A caller by id.
     pub fn named(id: impl Into<String>) -> Self {
         Caller { id: id.into(), session: None }
+    }
+}
+
+/// What a host hides its callers behind: tools can tell callers apart, and cannot learn or guess who they are.
+#[derive(Clone, Copy)]
+pub(crate) struct CallerKey([u64; 2]);
+
+impl CallerKey {
+    /// A key that no other host has.
+    pub(crate) fn fresh() -> Self {
+        // Seeded by the operating system. `fastrand` would not do: tools see its numbers in the ids of calls.
+        CallerKey([0, 1].map(|half: u64| RandomState::new().hash_one(half)))
+    }
+
+    /// The caller as its tools may see it: 128 bits in hexadecimal.
+    pub(crate) fn opaque(&self, caller: &Caller) -> String {
+        let CallerKey([first, second]) = self;
+        let key = Sha256::new().chain_update(first.to_le_bytes()).chain_update(second.to_le_bytes());
+        let hash = key.chain_update(&caller.id).finalize();
+        hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for CallerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallerKey(..)")
     }
 }
 

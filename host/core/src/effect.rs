@@ -7,14 +7,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// What a tool can do to the world, from harmless to not. It is derived from what a component imports and what it has been
 /// granted, never from what its author claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EffectClass {
     /// Nothing: it computes. Clocks, random numbers and log lines do not count.

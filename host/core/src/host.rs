@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use crate::call::{Call, PermittedCall};
+use crate::call::{Call, CallerKey, PermittedCall};
 use crate::catalog::{Catalog, accept};
 use crate::check::{self, Check};
 use crate::guard::slot::{Slot, Slots};
@@ -20,6 +20,7 @@ pub struct Host {
     catalog: Catalog,
     checks: Vec<Arc<dyn Check>>,
     slots: Slots,
+    caller_key: CallerKey,
     sinks: Arc<[Arc<dyn Sink>]>,
 }
 
@@ -27,7 +28,8 @@ impl Host {
     /// A host of these tools, with the default limits, no further checks and nobody listening.
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
-        Host { catalog, checks: Vec::new(), slots: Slots::new(HostLimits::default()), sinks: Arc::new([]) }
+        let slots = Slots::new(HostLimits::default());
+        Host { catalog, checks: Vec::new(), slots, caller_key: CallerKey::fresh(), sinks: Arc::new([]) }
     }
 
     /// Sets what all calls together may use.
@@ -89,13 +91,15 @@ impl Host {
         let slot = self.slots.take(limit).await;
         let now = Instant::now();
         trail.report.waited = now - asked;
-        Ok(Admitted { call: Arc::new(permitted), now, deadline: after(asked, limit), slot: slot? })
+        let (call, caller_key) = (Arc::new(permitted), self.caller_key);
+        Ok(Admitted { call, caller_key, now, deadline: after(asked, limit), slot: slot? })
     }
 }
 
 /// A call that may run, and has a place to run in.
 struct Admitted {
     call: Arc<PermittedCall>,
+    caller_key: CallerKey,
     now: Instant,
     deadline: Instant,
     slot: Slot,
@@ -117,10 +121,11 @@ async fn detached(admitted: Admitted, trail: Trail) -> Outcome {
 }
 
 /// One attempt, told and written down.
-async fn attempt(Admitted { call, now: started, deadline, slot }: Admitted, mut trail: Trail) -> Outcome {
+async fn attempt(admitted: Admitted, mut trail: Trail) -> Outcome {
+    let Admitted { call, caller_key, now: started, deadline, slot } = admitted;
     let number = u32::try_from(trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
     let deadline = deadline.min(after(started, call.tool.limits.attempt_time_max));
-    let attempt = Attempt::new(call, number, started, deadline, trail.teller.clone());
+    let attempt = Attempt::new(call, caller_key, number, started, deadline, trail.teller.clone());
     trail.teller.tell(&Event::AttemptStarted { number });
 
     let result = run(&attempt, slot).await;

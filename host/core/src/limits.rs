@@ -13,7 +13,7 @@ use crate::catalog::settings::LimitSettings;
 /// | fuel per attempt | 1,000,000,000 | `OutOfFuel` |
 /// | memory per attempt | 64 MiB | `OutOfMemory` |
 /// | time per attempt | 30 s | `TimedOut` |
-/// | time per call | 120 s | `TimedOut` |
+/// | time per call, with the wait for a place | 120 s | `TimedOut` |
 /// | arguments | 1 MiB | `InvalidArguments` |
 /// | result | 8 MiB | `OutputTooLarge` |
 /// | handles and host resources per attempt | 10,000 | `Trapped` |
@@ -26,7 +26,8 @@ pub struct Limits {
     pub memory_bytes_max: u64,
     /// Time of one attempt.
     pub attempt_time_max: Duration,
-    /// Time of a call with all its attempts, from the moment at which it is admitted.
+    /// Time of a call with all its attempts, and with its wait for a place: from the moment at which the checks have let it
+    /// go on.
     pub call_time_max: Duration,
     /// Length of the arguments in bytes of JSON.
     pub arguments_bytes_max: u64,

@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::catalog::settings::LimitSettings;
 use crate::catalog::shape::{Field, Shape};
 use crate::catalog::{Cast, Origin, Tool};
 use crate::effect::EffectClass;
@@ -44,7 +45,8 @@ pub struct Native {
     parameters: Vec<Field>,
     result: Option<Shape>,
     effect: EffectClass,
-    limits: Limits,
+    limits: LimitSettings,
+    base: Limits,
     cast: Cast,
 }
 
@@ -57,7 +59,8 @@ impl Native {
             parameters: Vec::new(),
             result: None,
             effect: EffectClass::Open,
-            limits: Limits::default(),
+            limits: LimitSettings::default(),
+            base: Limits::default(),
             cast: Cast::default(),
         }
     }
@@ -91,8 +94,15 @@ impl Native {
 
     /// Says what one call of it may use. Fuel and memory of a native function are not counted.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
+    pub fn limits(mut self, limits: LimitSettings) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets the limits that hold where the tool itself says nothing: those of its host.
+    #[must_use]
+    pub fn above(mut self, base: Limits) -> Self {
+        self.base = base;
         self
     }
 
@@ -116,7 +126,7 @@ impl Native {
             result: self.result,
             effect: self.effect,
             cast: self.cast,
-            limits: self.limits,
+            limits: self.base.with(&self.limits),
             origin: Origin::Native,
             runner: Arc::new(Function(function)),
         }

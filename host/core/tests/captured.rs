@@ -3,8 +3,9 @@
 
 use proptest::prelude::*;
 use serde_json::json;
+use toolpost_core::catalog::settings::{Bytes, LimitSettings};
 use toolpost_core::run::Capture;
-use toolpost_core::{Call, Catalog, EffectClass, Host, Level, Limits, Native};
+use toolpost_core::{Call, Catalog, EffectClass, Host, Level, Native};
 
 /// Written in these pieces under that limit, this is kept and so many bytes are not.
 fn check(limit: u64, pieces: &[&[u8]], text: &str, dropped: u64) {
@@ -62,9 +63,56 @@ proptest! {
     }
 }
 
+/// Written in these pieces under that limit, this is its end.
+fn check_tail(limit: u64, pieces: &[&[u8]], end: &str) {
+    let capture = Capture::new(limit);
+    pieces.iter().for_each(|piece| capture.write(piece));
+    assert_eq!(capture.tail(), end, "{limit} bytes of {} pieces", pieces.len());
+}
+
+#[test]
+fn the_end_is_kept_beside_the_beginning() {
+    check_tail(8, &[], "");
+    check_tail(8, &[b"12345678"], "12345678");
+    check_tail(8, &[b"12345678", b"9"], "123456789");
+    check_tail(0, &[b"12"], "12");
+    let (flood, end) = ("x".repeat(100_000), "panicked at `café`");
+    let last = format!("{}{end}", "x".repeat(1024 - end.len()));
+    for limit in [0, 8, 1 << 16, 100_010, u64::MAX] {
+        check_tail(limit, &[flood.as_bytes(), end.as_bytes()], &last);
+        check_tail(limit, &[format!("{flood}{end}").as_bytes()], &last);
+    }
+}
+
+#[test]
+fn the_end_begins_with_a_whole_character() {
+    let text = "😀".repeat(300);
+    check_tail(8, &[text.as_bytes()], &"😀".repeat(256));
+    check_tail(8, &[text.as_bytes(), b"!"], &format!("{}!", "😀".repeat(255)));
+    // What is no text is shown as such, and gets no longer.
+    check_tail(8, &[b"a\xff"], "a\u{fffd}");
+    check_tail(8, &[&[0xff; 2000]], &"\u{fffd}".repeat(341));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_end_is_the_end_however_it_was_written(
+        pieces in prop::collection::vec(".{0,200}", 0..20),
+        limit in 0_u64..3_000,
+    ) {
+        let capture = Capture::new(limit);
+        pieces.iter().for_each(|piece| capture.write(piece.as_bytes()));
+        let whole = pieces.concat();
+        let from = whole.ceil_char_boundary(whole.len().saturating_sub(1024));
+        prop_assert_eq!(capture.tail(), &whole[from..]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_limits_of_a_tool_hold_for_its_log_and_its_output() {
-    let limits = Limits { log_bytes_max: 12, stdio_bytes_max: 5, ..Limits::default() };
+    let limits = LimitSettings { log: Some(Bytes(12)), stdio: Some(Bytes(5)), ..LimitSettings::default() };
     let tool = Native::new("work", "").effect(EffectClass::Pure).limits(limits).run(|attempt| async move {
         attempt.log(Level::Info, "äöü");
         attempt.log(Level::Error, "lost");
@@ -79,4 +127,56 @@ async fn the_limits_of_a_tool_hold_for_its_log_and_its_output() {
     assert_eq!(attempt["log"], json!({"text": "info: äöü", "dropped_bytes": 13}));
     assert_eq!(attempt["stdout"], json!({"text": "12345"}));
     assert_eq!(attempt["stderr"], json!({"text": "1234", "dropped_bytes": 2}));
+}
+
+/// Counts what it is told, by kind.
+#[derive(Default)]
+struct Told(std::sync::Mutex<(usize, usize, usize)>);
+
+impl toolpost_core::Sink for Told {
+    fn tell(&self, _: &toolpost_core::CallId, event: &toolpost_core::Event<'_>) {
+        use toolpost_core::Event;
+        let mut told = self.0.lock().unwrap();
+        match event {
+            Event::Progress { message, .. } => told.0 += message.unwrap_or_default().len(),
+            Event::Partial { text } => told.1 += text.len(),
+            Event::Log { message, .. } => told.2 += message.len(),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn listeners_are_told_no_more_than_may_be_kept() {
+    let tool = Native::new("loud", "").effect(EffectClass::Pure).run(|attempt| async move {
+        let words = "w".repeat(100_000);
+        for at in 0..20_000 {
+            attempt.progress(at, None, Some(&words));
+            attempt.emit(&words[..1_000]);
+            attempt.log(Level::Info, &words[..100]);
+        }
+        attempt.log(Level::Info, &words);
+        Ok(json!(null))
+    });
+    let mut catalog = Catalog::default();
+    catalog.add(tool).unwrap();
+    let told = std::sync::Arc::new(Told::default());
+    let outcome = Host::new(catalog).with_sink(told.clone()).call(Call::new("loud", json!({}))).await;
+    assert!(outcome.result.is_ok());
+    let (progress, parts, log) = *told.0.lock().unwrap();
+    assert_eq!(progress, 10_000 << 10);
+    assert_eq!(parts, (8 << 20) / 1_000 * 1_000);
+    assert!(log <= 64 << 10 && log > 55 << 10, "{log}");
+}
+
+#[tokio::test]
+async fn a_message_of_several_lines_does_not_look_like_several_messages() {
+    let tool = Native::new("sly", "").run(|attempt| async move {
+        attempt.log(Level::Info, "one\nerror: two");
+        Ok(json!(null))
+    });
+    let mut catalog = Catalog::default();
+    catalog.add(tool).unwrap();
+    let outcome = Host::new(catalog).call(Call::new("sly", json!({}))).await;
+    assert_eq!(outcome.report.attempts[0].log.text, "info: one\n  error: two\n");
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use toolpost_core::catalog::shape::{Field, Shape};
-use toolpost_core::catalog::{Catalog, Collision, NAME_CHARACTERS_MAX, Origin, tool_name};
+use toolpost_core::catalog::{Catalog, NAME_CHARACTERS_MAX, NameError, Origin, tool_name};
 use toolpost_core::{ErrorKind, Native, Stage, Tool};
 
 fn named(name: &str) -> Tool {
@@ -86,13 +86,39 @@ fn a_collision_names_both_and_changes_nothing() {
          give one of them another name in the settings"
     );
     let between = ["`count` of component `text`".to_owned(), "`api#run` of component `text-count`".to_owned()];
-    assert_eq!(collision, Collision { name: "text_count".into(), between });
+    assert_eq!(collision, NameError::Taken { name: "text_count".into(), between });
 
     assert_eq!(catalog.tools().count(), 1);
     let kept = catalog.find("text_count").unwrap();
     assert_eq!(kept.origin.describe(), "`count` of component `text`");
     catalog.add(named("another")).unwrap();
     assert_eq!(catalog.tools().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["another", "text_count"]);
+}
+
+#[test]
+fn a_tool_is_not_added_under_a_name_that_is_none_for_a_tool() {
+    for name in ["a", "a1_", "text_word_count", &"a".repeat(40)] {
+        assert_eq!(Catalog::default().add(named(name)), Ok(()), "{name}");
+    }
+    let long = "a".repeat(41);
+    for name in ["", "_a", "1a", "A", "aB", "a-b", "a b", "ä", "日本", "a\n", &long] {
+        let mut catalog = Catalog::default();
+        let (tool, function) = (of_component(name, "c", "api#run"), "`api#run` of component `c`".to_owned());
+        assert_eq!(catalog.add(tool), Err(NameError::Malformed { name: name.into(), function }), "{name}");
+        assert_eq!(catalog.tools().count(), 0, "{name}");
+    }
+    // Made of a component's name without a letter.
+    assert!(Catalog::default().add(named(&tool_name("日本", "run"))).is_err());
+}
+
+#[test]
+fn the_error_of_a_name_says_what_a_name_is() {
+    let error = Catalog::default().add(named("Bad Name!\n")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a native function cannot be named `Bad Name!\\n`: a name has 1 to 40 characters of a-z, 0-9 and _, and begins \
+         with a letter; give it another one in the settings"
+    );
 }
 
 #[test]
@@ -121,6 +147,18 @@ fn a_name_of_a_mebibyte_is_answered_quickly() {
     let started = Instant::now();
     assert!(catalog.find(&"a".repeat(1 << 20)).is_err());
     assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+}
+
+#[test]
+fn all_faults_of_defaults_are_named_at_once() {
+    let mut tool = Native::new("weigh", "").parameter("weight", Shape::F64).run(|_| async { Ok(json!(1)) });
+    let defaults = [("colour", json!(5)), ("weight", json!("5"))].map(|(name, value)| (name.to_owned(), value));
+    let faults = tool.set_defaults(&defaults.into()).unwrap_err();
+    assert_eq!(
+        faults,
+        "it has no parameter `colour`; the default of `weight` does not fit: expected a number that a 64-bit float can \
+         hold, got \"5\""
+    );
 }
 
 #[test]

@@ -29,7 +29,7 @@ where
     F: Fn(Attempt) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Value, CallError>> + Send + 'static,
 {
-    Native::new("work", "").effect(class).limits(limits).run(run)
+    Native::new("work", "").effect(class).above(limits).run(run)
 }
 
 /// A tool that works for so long.

@@ -3,22 +3,29 @@
 //! One broken component does not take the others with it: it is named, and the others serve. A component whose settings
 //! do not fit is not served at all.
 
+mod said;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use toolpost_core::catalog::cast::nearest;
+use serde_json::Value;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
-use toolpost_core::{Catalog, Check, Host, Limits, Sink, Tool};
-use toolpost_wasm::{Component, Engine, EngineOptions, Function};
+use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Sink, Tool};
+use toolpost_wasm::{Component, Engine, EngineOptions};
 
+use self::said::Said;
 use crate::settings::{ComponentSettings, Settings};
+
+/// Makes a native tool out of the limits that its host has for every tool.
+type MakeTool = Box<dyn FnOnce(Limits) -> Tool + Send + Sync>;
 
 /// A host in the making. With nothing said it has no tools, grants nothing, and keeps the default limits.
 #[derive(Default)]
 pub struct Builder {
     settings: Settings,
     files: Vec<PathBuf>,
-    natives: Vec<Tool>,
+    natives: Vec<MakeTool>,
     sinks: Vec<Arc<dyn Sink>>,
     checks: Vec<Arc<dyn Check>>,
     overrides: LimitSettings,
@@ -83,10 +90,27 @@ impl Builder {
         self
     }
 
-    /// Adds a tool that is a function of this program.
+    /// Adds a tool that is a function of this program. Where the tool says nothing of a limit, that of the settings holds.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use toolpost::{Builder, Call, Native};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Builder::new().native(Native::new("answer", "Answers"), |_| async { Ok(json!(42)) });
+    /// let outcome = builder.build().await?.call(Call::new("answer", json!({}))).await;
+    /// assert_eq!(outcome.result?.value, json!(42));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn native(mut self, tool: Tool) -> Self {
-        self.natives.push(tool);
+    pub fn native<F, R>(mut self, native: Native, function: F) -> Self
+    where
+        F: Fn(Attempt) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Value, CallError>> + Send + 'static,
+    {
+        self.natives.push(Box::new(|host| native.above(host).run(function)));
         self
     }
 
@@ -152,10 +176,11 @@ impl Builder {
         let mut catalog = Catalog::default();
         let mut components = Vec::new();
         let sources = self.sources(&mut faults);
-        for mut tool in std::mem::take(&mut self.natives) {
-            tool.limits = tool.limits.with(&self.settings.limits).with(&self.overrides);
-            if let Err(collision) = catalog.add(tool) {
-                faults.push(Fault { subject: format!("tool `{}`", collision.name), message: collision.to_string() });
+        for make in std::mem::take(&mut self.natives) {
+            let mut tool = make(self.limits());
+            tool.limits = tool.limits.with(&self.overrides);
+            if let Err(error) = catalog.add(tool) {
+                faults.push(Fault { subject: "a native tool".into(), message: error.to_string() });
             }
         }
         let mut limits = self.settings.host_limits();
@@ -174,7 +199,10 @@ impl Builder {
                         progress(name);
                         match self.component(&engine, &mut catalog, name, settings) {
                             Ok(component) => components.push(component),
-                            Err(message) => faults.push(Fault { subject: format!("component `{name}`"), message }),
+                            Err(messages) => faults.extend(messages.into_iter().map(|message| {
+                                let subject = format!("component `{name}`");
+                                Fault { subject, message }
+                            })),
                         }
                     }
                 }
@@ -185,6 +213,11 @@ impl Builder {
         let host = self.checks.into_iter().fold(host, Host::with_check);
         let host = self.sinks.into_iter().fold(host, Host::with_sink);
         Loaded { host, components, faults }
+    }
+
+    /// The limits of every tool of which nothing else is said.
+    fn limits(&self) -> Limits {
+        Limits::default().with(&self.settings.limits)
     }
 
     fn engine(&self) -> Result<Engine, String> {
@@ -228,70 +261,56 @@ impl Builder {
         sources
     }
 
-    /// Loads one component and adds its tools: all of them, or none.
+    /// Loads one component and adds its tools: all of them, or none where anything is wrong with it.
     fn component(
         &self,
         engine: &Engine,
         catalog: &mut Catalog,
         name: &str,
         settings: &ComponentSettings,
-    ) -> Result<Component, String> {
-        let component = engine.load_file(name, &settings.path).map_err(|error| error.message)?;
+    ) -> Result<Component, Vec<String>> {
+        let component = engine.load_file(name, &settings.path).map_err(|error| vec![error.message])?;
         if component.functions.is_empty() {
-            let why = component.refused.iter().map(|refusal| format!("`{}`: {}", refusal.function, refusal.reason));
-            let why = why.collect::<Vec<_>>().join("; ");
-            return Err(if why.is_empty() {
-                "it exports no function".into()
-            } else {
-                format!("no function can be a tool: {why}")
-            });
+            return Err(vec![no_function(&component)]);
         }
-        known_functions(&component, settings)?;
-        let limits = Limits::default().with(&self.settings.limits).with(&settings.limits);
+        let said = Said { settings: &self.settings, name, component: settings };
+        let mut faults = said.faults(&component);
+        let limits = self.limits().with(&settings.limits);
         let cast = settings.cast.or(self.settings.host.cast).unwrap_or_default();
         let mut extended = catalog.clone();
-        let mut collisions = Vec::new();
         for function in &component.functions {
-            let said = said_of(settings, function);
+            let path = function.path();
+            let (at, said) = said.of(&path);
             if said.hidden {
                 continue;
             }
-            let tool =
-                component.tool(function, limits, cast, &said).map_err(|why| format!("`{}`: {why}", function.path()));
-            let mut tool = tool?;
-            tool.limits = tool.limits.with(&self.overrides);
-            if let Err(collision) = extended.add(tool) {
-                collisions.push(collision.to_string());
+            // Defaults are set afterwards, so that one that does not fit does not hide what else is wrong.
+            let plain = ToolSettings { defaults: BTreeMap::new(), ..said.clone() };
+            match component.tool(function, limits, cast, &plain) {
+                Ok(mut tool) => {
+                    tool.limits = tool.limits.with(&self.overrides);
+                    let defaults = tool.set_defaults(&said.defaults);
+                    faults.extend(defaults.err().map(|why| format!("`{path}`{at}: {why}")));
+                    faults.extend(extended.add(tool).err().map(|error| error.to_string()));
+                }
+                Err(why) => faults.push(format!("`{path}`{at}: {why}")),
             }
         }
-        if !collisions.is_empty() {
-            return Err(collisions.join("; "));
+        if !faults.is_empty() {
+            return Err(faults);
         }
         *catalog = extended;
         Ok(component)
     }
 }
 
-/// What settings say of a function, by its own name or with its interface.
-fn said_of(settings: &ComponentSettings, function: &Function) -> ToolSettings {
-    let said = settings.tools.get(&function.path()).or_else(|| settings.tools.get(&function.name));
-    said.or_else(|| settings.tools.get(&function.name.replace('-', "_"))).cloned().unwrap_or_default()
-}
-
-/// Settings of a tool that does not exist are a mistake, and perhaps a limit that is then missing elsewhere.
-fn known_functions(component: &Component, settings: &ComponentSettings) -> Result<(), String> {
-    let functions = component.functions.iter().map(|function| (function.path(), function.name.clone()));
-    let refused = component.refused.iter().map(|refusal| (refusal.function.clone(), refusal.function.clone()));
-    let known: Vec<(String, String)> = functions.chain(refused).collect();
-    for said in settings.tools.keys() {
-        let fits = |(path, name): &(String, String)| said == path || said == name || *said == name.replace('-', "_");
-        if !known.iter().any(fits) {
-            let near = nearest(said, known.iter().map(|(_, name)| name.as_str()));
-            let help = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            return Err(format!("the settings speak of its tool `{said}`, which it does not have{help}"));
-        }
+/// Why a component without a function that can be a tool has none.
+fn no_function(component: &Component) -> String {
+    let why = component.refused.iter().map(|refusal| format!("`{}`: {}", refusal.function, refusal.reason));
+    match why.collect::<Vec<_>>().join("; ") {
+        why if why.is_empty() => "it exports no function".into(),
+        why => format!("no function can be a tool: {why}"),
     }
-    Ok(())
 }
 
 /// The file itself, or every component in a folder.

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
 use serde::Deserialize;
-use toolpost_core::catalog::settings::{Bytes, LimitSettings, ToolSettings};
+use toolpost_core::catalog::settings::{bytes_within, number_within};
 use toolpost_core::{Cast, HostLimits};
 
 pub use self::read::Fault;
+pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
 
 /// The name under which the file is looked for.
 pub const FILE_NAME: &str = "toolpost.toml";
@@ -20,8 +20,15 @@ pub const FILE_NAME: &str = "toolpost.toml";
 /// The largest settings file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// The most calls that may run at once, and the most that may wait.
+const CALLS_MOST: u64 = 1_000_000;
+
+/// The bounds of the stack of a running tool, in bytes.
+const STACK_BYTES_LEAST: u64 = 64 << 10;
+const STACK_BYTES_MOST: u64 = 64 << 20;
+
 /// Everything that the operator says. An empty file is a valid one: it grants nothing and serves nothing.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// What all calls share.
@@ -36,17 +43,23 @@ pub struct Settings {
     /// The folder from which paths in the file count.
     #[serde(skip)]
     base: PathBuf,
+    /// The line of each tool's settings, by its component and its key.
+    #[serde(skip)]
+    lines: BTreeMap<(String, String), usize>,
 }
 
 /// What all calls share.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostSettings {
-    /// Calls that run at once. Default 64.
+    /// Calls that run at once, 1 to 1000000. Default 64.
+    #[serde(default, deserialize_with = "number_within::<_, _, 1, CALLS_MOST>")]
     pub max_parallel: Option<usize>,
-    /// Calls that may wait for a place. Default 1024.
+    /// Calls that may wait for a place, up to 1000000. Default 1024.
+    #[serde(default, deserialize_with = "number_within::<_, _, 0, CALLS_MOST>")]
     pub max_waiting: Option<usize>,
-    /// The stack of a running tool. Default "512 KiB".
+    /// The stack of a running tool, "64 KiB" to "64 MiB". Default "512 KiB".
+    #[serde(default, deserialize_with = "bytes_within::<_, STACK_BYTES_LEAST, STACK_BYTES_MOST>")]
     pub stack: Option<Bytes>,
     /// How far arguments may be from a tool's schema: strict, safe or lax. Default safe.
     pub cast: Option<Cast>,
@@ -57,7 +70,7 @@ pub struct HostSettings {
 }
 
 /// What is said of one component.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentSettings {
     /// The component's file; a relative path counts from the folder of the settings file.
@@ -101,6 +114,7 @@ impl Settings {
 
     fn of(text: &str, file: &Path) -> (Self, Vec<Fault>) {
         let (mut settings, faults): (Settings, _) = read::all(text, file);
+        settings.lines = read::lines_of_tools(text);
         settings.base = file.parent().map(Path::to_owned).unwrap_or_default();
         (settings, faults)
     }
@@ -122,6 +136,11 @@ impl Settings {
             Some(dir) => Some(self.base.join(dir)),
             None => dirs::cache_dir().map(|dir| dir.join("toolpost").join("compiled")),
         }
+    }
+
+    /// The line in which the settings of a component's tool begin.
+    pub(crate) fn line_of_tool(&self, component: &str, tool: &str) -> Option<usize> {
+        self.lines.get(&(component.to_owned(), tool.to_owned())).copied()
     }
 
     /// A path as it stands in the file, from the folder that it counts from.

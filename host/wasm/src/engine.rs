@@ -13,9 +13,9 @@ use crate::cache::Cache;
 use crate::capability;
 use crate::state::State;
 
-/// After that many operations a guest lets us see whether its turn is over: some microseconds of computing, or some
-/// milliseconds where it calls host functions, which use little fuel.
-pub(crate) const YIELD_FUEL: u64 = 20_000;
+/// After that many operations a guest lets us see whether its turn is over: some tens of microseconds of computing, or some
+/// tens of milliseconds where it calls the cheapest host functions, which use next to no fuel. It costs about a microsecond.
+pub(crate) const YIELD_FUEL: u64 = 200_000;
 
 /// What the host's own functions may use of a fiber's stack, beyond what the guest may.
 const HOST_STACK_BYTES: usize = 1536 << 10;

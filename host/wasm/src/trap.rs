@@ -11,9 +11,6 @@ use wasmtime_wasi::I32Exit;
 use crate::limits::MemoryExceeded;
 use crate::turn::{Ended, TURN_MAX};
 
-/// What of the guest's last words an error carries, in bytes.
-const LAST_WORDS_BYTES_MAX: usize = 1 << 10;
-
 /// The words of wasmtime's untyped error for too much data in one crossing.
 const TOO_MUCH_DATA: &str = "fuel allocated for hostcalls has been exhausted";
 
@@ -82,11 +79,8 @@ pub(crate) fn ended(ended: Ended, attempt: &Attempt) -> CallError {
 
 /// A trap, with the last that the guest wrote to standard error: that is where a panic says its reason.
 fn trapped(attempt: &Attempt, what: &str) -> CallError {
-    let stderr = attempt.meter.stderr.captured().text;
-    let words = stderr.trim_end();
-    let from = words.ceil_char_boundary(words.len().saturating_sub(LAST_WORDS_BYTES_MAX));
-    let words = words.get(from..).unwrap_or_default();
-    let message = match words {
+    let words = attempt.meter.stderr.tail();
+    let message = match words.trim_end() {
         "" => what.to_owned(),
         words => format!("{what}; it wrote: {words}"),
     };

@@ -32,37 +32,56 @@ pub struct Catalog {
     tools: BTreeMap<String, Arc<Tool>>,
 }
 
-/// Two tools want the same name.
+/// A tool cannot have its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Collision {
-    /// The name.
-    pub name: String,
-    /// The two functions.
-    pub between: [String; 2],
+pub enum NameError {
+    /// Two tools want the same name.
+    Taken {
+        /// The name.
+        name: String,
+        /// The two functions.
+        between: [String; 2],
+    },
+    /// The name is not 1 to [`NAME_CHARACTERS_MAX`] characters of `a-z`, `0-9` and `_` that begin with a letter.
+    Malformed {
+        /// The name.
+        name: String,
+        /// The function.
+        function: String,
+    },
 }
 
-impl std::fmt::Display for Collision {
+impl std::fmt::Display for NameError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [first, second] = &self.between;
-        write!(
-            f,
-            "two tools would be named `{}`: {first} and {second}; give one of them another name in the settings",
-            self.name
-        )
+        match self {
+            NameError::Taken { name, between: [first, second] } => write!(
+                f,
+                "two tools would be named `{name}`: {first} and {second}; give one of them another name in the settings"
+            ),
+            NameError::Malformed { name, function } => write!(
+                f,
+                "{function} cannot be named `{}`: a name has 1 to {NAME_CHARACTERS_MAX} characters of a-z, 0-9 and _, and \
+                 begins with a letter; give it another one in the settings",
+                shown(name)
+            ),
+        }
     }
 }
 
-impl std::error::Error for Collision {}
+impl std::error::Error for NameError {}
 
 impl Catalog {
     /// Adds a tool.
     ///
     /// # Errors
-    /// Another tool has that name already; the catalog is left as it was.
-    pub fn add(&mut self, tool: Tool) -> Result<(), Collision> {
+    /// Another tool has that name already, or the name is none for a tool; the catalog is left as it was.
+    pub fn add(&mut self, tool: Tool) -> Result<(), NameError> {
+        if !is_name(&tool.name) {
+            return Err(NameError::Malformed { name: tool.name, function: tool.origin.describe() });
+        }
         if let Some(other) = self.tools.get(&tool.name) {
             let between = [other.origin.describe(), tool.origin.describe()];
-            return Err(Collision { name: tool.name, between });
+            return Err(NameError::Taken { name: tool.name, between });
         }
         self.tools.insert(tool.name.clone(), Arc::new(tool));
         Ok(())
@@ -81,7 +100,7 @@ impl Catalog {
         if let Some(tool) = self.tools.get(name) {
             return Ok(tool.clone());
         }
-        let shown: String = name.chars().take(NAME_CHARACTERS_MAX * 2).flat_map(char::escape_debug).collect();
+        let shown = shown(name);
         let near = cast::nearest(name, self.tools.keys().map(String::as_str));
         let help = match near {
             Some(near) => format!("; did you mean `{near}`?"),
@@ -90,6 +109,19 @@ impl Catalog {
         };
         Err(CallError::new(ErrorKind::UnknownTool, Stage::Find, format!("no tool is named `{shown}`{help}")))
     }
+}
+
+/// Whether a tool can have this name: every client and model takes it as it is.
+fn is_name(name: &str) -> bool {
+    let plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.len() <= NAME_CHARACTERS_MAX
+        && name.bytes().all(plain)
+}
+
+/// A name that nobody has checked, short and with visible escapes.
+fn shown(name: &str) -> String {
+    name.chars().take(NAME_CHARACTERS_MAX * 2).flat_map(char::escape_debug).collect()
 }
 
 /// The name of a tool: the component's and the function's in snake case, at most [`NAME_CHARACTERS_MAX`] characters of

@@ -5,24 +5,32 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer};
 
 use super::cast::Cast;
 use crate::effect::EffectClass;
 
+/// The least memory that settings may allow an attempt, in bytes: one page.
+pub const MEMORY_BYTES_LEAST: u64 = 64 << 10;
+
+/// The most memory that settings may allow an attempt, in bytes: what 32 bits can address.
+pub const MEMORY_BYTES_MOST: u64 = 4 << 30;
+
 /// Limits, where they differ from what stands above: those of a tool from its component's, those from the host's, those
 /// from the defaults.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSettings {
-    /// Operations of one attempt, about one per WebAssembly operator. Default 1000000000.
+    /// Operations of one attempt, about one per WebAssembly operator; at least 1. Default 1000000000.
+    #[serde(default, deserialize_with = "number_within::<_, _, 1, { u64::MAX }>")]
     pub fuel: Option<u64>,
-    /// Memory of one attempt. Default "64 MiB".
+    /// Memory of one attempt, "64 KiB" to "4 GiB". Default "64 MiB".
+    #[serde(default, deserialize_with = "bytes_within::<_, MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST>")]
     pub memory: Option<Bytes>,
     /// Time of one attempt. Default "30s".
     pub time: Option<Span>,
-    /// Time of a call with all its attempts. Default "120s".
+    /// Time of a call with all its attempts and its wait for a place. Default "120s".
     pub call_time: Option<Span>,
     /// Length of the arguments as JSON. Default "1 MiB".
     pub arguments: Option<Bytes>,
@@ -37,10 +45,10 @@ pub struct LimitSettings {
 }
 
 /// What is said of one tool.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolSettings {
-    /// Another name for the tool: at most 40 characters of a-z, 0-9 and _.
+    /// Another name for the tool: 1 to 40 characters of a-z, 0-9 and _, of which the first is a letter.
     pub name: Option<String>,
     /// Another description.
     pub description: Option<String>,
@@ -71,7 +79,7 @@ impl FromStr for Bytes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<bytesize::ByteSize>()
+        text.parse::<ByteSize>()
             .map(|size| Bytes(size.as_u64()))
             .map_err(|_| format!("`{text}` is no number of bytes; write for example \"64 MiB\""))
     }
@@ -86,6 +94,40 @@ impl FromStr for Span {
             _ => Err(format!("`{text}` is no span of time above zero; write for example \"30s\" or \"500ms\"")),
         }
     }
+}
+
+/// Reads a whole number between bounds: for `deserialize_with`, so that the fault is the value's, with its line.
+///
+/// # Errors
+/// Something else stands there; the error says what is allowed.
+pub fn number_within<'de, D, N, const LEAST: u64, const MOST: u64>(deserializer: D) -> Result<Option<N>, D::Error>
+where
+    D: Deserializer<'de>,
+    N: TryFrom<u64>,
+{
+    let number = u64::deserialize(deserializer).ok().filter(|number| (LEAST..=MOST).contains(number));
+    let number = number.and_then(|number| N::try_from(number).ok());
+    number.map(Some).ok_or_else(|| match MOST {
+        u64::MAX => serde::de::Error::custom(format!("expected a whole number of at least {LEAST}")),
+        _ => serde::de::Error::custom(format!("expected a whole number from {LEAST} to {MOST}")),
+    })
+}
+
+/// Reads a number of bytes between bounds, as [`number_within`] does.
+///
+/// # Errors
+/// Something else stands there; the error says what is allowed.
+pub fn bytes_within<'de, D, const LEAST: u64, const MOST: u64>(deserializer: D) -> Result<Option<Bytes>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let bytes = Bytes::deserialize(deserializer)?;
+    if (LEAST..=MOST).contains(&bytes.0) {
+        return Ok(Some(bytes));
+    }
+    let shown = |bytes| ByteSize(bytes).display().iec().to_string().replace(".0 ", " ");
+    let [least, most, got] = [LEAST, MOST, bytes.0].map(shown);
+    Err(serde::de::Error::custom(format!("expected from {least} to {most}, got {got}")))
 }
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -109,31 +151,5 @@ impl<'de> Deserialize<'de> for Span {
         let text = String::deserialize(deserializer)
             .map_err(|_| serde::de::Error::custom("expected a span of time, for example \"30s\""))?;
         text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for Bytes {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Bytes".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "description": "A number of bytes: an integer, or text with a unit such as \"64 MiB\" or \"10 kB\".",
-            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]
-        })
-    }
-}
-
-impl JsonSchema for Span {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Span".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "description": "A span of time such as \"30s\", \"500ms\" or \"2m\".",
-            "type": "string"
-        })
     }
 }

@@ -15,7 +15,7 @@ use crate::run::Runner;
 
 /// A tool, ready to be called.
 pub struct Tool {
-    /// The name by which it is called.
+    /// The name by which it is called: 1 to 40 characters of a-z, 0-9 and _, of which the first is a letter.
     pub name: String,
     /// What it does, for the one who chooses.
     pub description: String,
@@ -67,20 +67,24 @@ impl Tool {
     /// Sets values for parameters that a call leaves out, by the parameter's name.
     ///
     /// # Errors
-    /// There is no such parameter, or the value does not fit it.
+    /// There is no such parameter, or the value does not fit it: every fault, between semicolons.
     pub fn set_defaults(&mut self, defaults: &BTreeMap<String, Value>) -> Result<(), String> {
-        for (name, value) in defaults {
-            let names: Vec<_> = self.parameters.iter().map(|field| field.key.clone()).collect();
-            let field = self.parameters.iter_mut().find(|field| field.key == *name || field.name == *name);
-            let field = field.ok_or_else(|| match nearest(name, names.iter().map(String::as_str)) {
-                Some(near) => format!("it has no parameter `{name}`; did you mean `{near}`?"),
-                None => format!("it has no parameter `{name}`"),
-            })?;
-            let value = cast::cast_one(value, &field.shape).map_err(|fault| {
-                format!("the default of `{name}` does not fit: expected {}, got {}", fault.expected, fault.got)
-            })?;
-            field.default = Some(value);
-        }
+        let faults: Vec<String> =
+            defaults.iter().filter_map(|(name, value)| self.set_default(name, value).err()).collect();
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+    }
+
+    fn set_default(&mut self, name: &str, value: &Value) -> Result<(), String> {
+        let names: Vec<_> = self.parameters.iter().map(|field| field.key.clone()).collect();
+        let field = self.parameters.iter_mut().find(|field| field.key == name || field.name == name);
+        let field = field.ok_or_else(|| match nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => format!("it has no parameter `{name}`; did you mean `{near}`?"),
+            None => format!("it has no parameter `{name}`"),
+        })?;
+        let value = cast::cast_one(value, &field.shape).map_err(|fault| {
+            format!("the default of `{name}` does not fit: expected {}, got {}", fault.expected, fault.got)
+        })?;
+        field.default = Some(value);
         Ok(())
     }
 

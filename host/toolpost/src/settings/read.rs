@@ -1,5 +1,6 @@
 //! All faults of a settings text at once: what does not fit is named, taken out, and the rest is read on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,24 @@ pub(super) fn all<T: DeserializeOwned + Default>(text: &str, file: &Path) -> (T,
     };
     faults.sort_by_key(|fault| fault.line);
     (value, faults)
+}
+
+/// The line of each tool's settings, by its component and its key.
+pub(super) fn lines_of_tools(text: &str) -> BTreeMap<(String, String), usize> {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let mut lines = BTreeMap::new();
+    for (component, said) in within(root.get_ref(), "components").into_iter().flatten() {
+        let tools = said.get_ref().as_table().and_then(|said| within(said, "tools"));
+        for (key, _) in tools.into_iter().flatten() {
+            let name = (component.get_ref().to_string(), key.get_ref().to_string());
+            lines.insert(name, line_of(text, key.span().start));
+        }
+    }
+    lines
+}
+
+fn within<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>> {
+    table.get(key).and_then(|value| value.get_ref().as_table())
 }
 
 /// Removes the smallest entry that a span lies in; says whether there was one.

@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// As Toolpost's.
 const FUEL: u64 = 1_000_000_000;
-const YIELD_FUEL: u64 = 10_000_000;
+const YIELD_FUEL: u64 = 200_000;
 
 /// A component, linked once.
 pub(crate) struct Raw {

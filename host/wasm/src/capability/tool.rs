@@ -1,6 +1,5 @@
 //! `toolpost:tool`: what a tool may know of its call, and what it may say while it is at work.
 
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use toolpost_core::Level;
 use wasmtime::Result;
@@ -13,9 +12,6 @@ mod bindings {
 }
 
 use bindings::toolpost::tool::{context, log, progress, types};
-
-/// Letters of an opaque id: 128 bits.
-const CALLER_ID_BYTES: usize = 16;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
@@ -46,9 +42,7 @@ impl context::Host for State {
 
     /// A hash, so that a tool can tell callers apart without learning who they are.
     fn caller(&mut self) -> String {
-        let hash =
-            Sha256::new().chain_update("toolpost caller\0").chain_update(&State::attempt(self).call.call.caller.id);
-        hash.finalize().iter().take(CALLER_ID_BYTES).map(|byte| format!("{byte:02x}")).collect()
+        State::attempt(self).opaque_caller()
     }
 }
 
