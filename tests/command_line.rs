@@ -32,7 +32,7 @@ fn a_failing_tool_exits_with_1_and_its_words_go_to_standard_error() {
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_would_help() {
     let text = prebuilt("text");
-    let near = "error: no tool is named `text_wordcount`; did you mean `text_word_count`?\n";
+    let near = "error: unknown_tool: no tool is named `text_wordcount`; did you mean `text_word_count`?\n";
     check(&["call", "text_wordcount", "--tools", &text], 2, "", near);
     let fault = "error: invalid_arguments: the arguments of `text_echo` cannot be used: at `/txt`: expected no such field; \
         did you mean `text`?, got \"x\"; at `/text`: expected string, got nothing\n";

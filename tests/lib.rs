@@ -17,17 +17,58 @@ pub fn prebuilt(name: &str) -> String {
     root().join("guest-examples/prebuilt").join(format!("{name}.wasm")).display().to_string()
 }
 
-/// Runs the binary in a folder, with a cache of its own there.
+/// The binary in a folder, with a cache of its own there.
+///
+/// # Panics
+/// The test has no path.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test cannot go on without the binary")]
+pub fn command(folder: &Path, args: &[&str]) -> Command {
+    let exe = std::env::current_exe().expect("the test has a path");
+    let binary = exe.ancestors().nth(2).expect("the test lies in the target folder").join("toolpost");
+    let mut command = Command::new(binary);
+    command.args(args).current_dir(folder).env("XDG_CACHE_HOME", folder);
+    // What a person has set would change what is printed.
+    for set in ["RUST_BACKTRACE", "COLUMNS", "LINES", "CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR"] {
+        command.env_remove(set);
+    }
+    command
+}
+
+/// Runs the binary in a folder.
 ///
 /// # Panics
 /// The binary is not built, or does not start.
 #[expect(clippy::expect_used, reason = "a test cannot go on without the binary")]
 pub fn toolpost(folder: &Path, args: &[&str]) -> Output {
-    let exe = std::env::current_exe().expect("the test has a path");
-    let binary = exe.ancestors().nth(2).expect("the test lies in the target folder").join("toolpost");
-    let mut command = Command::new(binary);
-    command.args(args).current_dir(folder).env("XDG_CACHE_HOME", folder).env_remove("RUST_BACKTRACE");
-    command.output().expect("the binary is built: `cargo build --workspace`")
+    command(folder, args).output().expect("the binary is built: `cargo build --workspace`")
+}
+
+/// All that a run printed, and its exit code, on one page.
+#[must_use]
+pub fn page(output: &Output) -> String {
+    let part = |name: &str, bytes: &[u8]| match String::from_utf8_lossy(bytes) {
+        text if text.is_empty() => String::new(),
+        text => format!("--- {name}\n{text}"),
+    };
+    let exit = output.status.code().map_or_else(|| "none".to_owned(), |code| code.to_string());
+    format!("{}{}--- exit {exit}", part("stdout", &output.stdout), part("stderr", &output.stderr))
+}
+
+/// What changes from one build or run to the next, taken out of snapshots for as long as the value lives.
+pub fn filters() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter("sha256:[0-9a-f]{64}", "[digest]");
+    settings.add_filter(r"\d+\.\d [KM]iB  \[digest\]", "[size]  [digest]");
+    settings.add_filter(r#""bytes": \d+"#, r#""bytes": [size]"#);
+    settings.add_filter(r"\d+\.\d+ ms, fuel \d+, memory .*", "[time], fuel [fuel], memory [size]");
+    settings.add_filter(r#""memory_bytes_peak": \d+"#, r#""memory_bytes_peak": [size]"#);
+    settings.add_filter(r"call_[0-9a-v]{20}", "[call]");
+    settings.add_filter(r#"_ms": [0-9.]+"#, r#"_ms": [time]"#);
+    settings.add_filter(r#""fuel": \d+"#, r#""fuel": [fuel]"#);
+    settings.add_filter(r"/\S*/prebuilt/", "[prebuilt]/");
+    settings.add_filter(r"toolpost \d+\.\d+\.\d+", "toolpost [version]");
+    settings.bind_to_scope()
 }
 
 /// The hash of a guest's sources, as `guest-examples/build.sh` writes it beside the component.

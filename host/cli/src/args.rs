@@ -20,7 +20,7 @@ Exit codes:
 
 /// Runs agents' tools as WebAssembly components: they can do what they are allowed to do, and nothing else.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "toolpost", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Say more on standard error: -v what a call took, -vv also what the host does
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -44,15 +44,35 @@ pub(crate) enum Command {
     Completions(crate::completions::CompletionsArgs),
 }
 
+impl Command {
+    /// Whether the answer is to be JSON, also when there is none.
+    pub(crate) fn as_json(&self) -> bool {
+        match self {
+            Command::Inspect(args) => args.json,
+            Command::List(args) => args.json,
+            Command::Call(args) => args.json,
+            Command::Check(args) => args.json,
+            Command::Completions(_) => false,
+        }
+    }
+}
+
+/// The settings that count.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The settings file [default: toolpost.toml in the working directory, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
 /// Where tools and settings come from.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// A component, or a folder of components; may be given several times
     #[arg(long = "tools", value_name = "FILE-OR-DIR")]
     tools: Vec<PathBuf>,
-    /// The settings file [default: toolpost.toml in the working directory, if it is there]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// Limits for this one time, above all settings.
@@ -85,7 +105,7 @@ impl SourceArgs {
 
     /// The host that is to be made of what fits, and what does not.
     pub(crate) fn examine(&self) -> Result<(Builder, Vec<settings::Fault>), Stop> {
-        let (settings, faults) = self.settings_file().as_deref().map(Settings::examine).unwrap_or_default();
+        let (settings, faults) = self.config.examine();
         if faults.is_empty() && settings.components.is_empty() && self.tools.is_empty() {
             return Err(Stop::usage(format!(
                 "no tools are given; name components with `--tools FILE-OR-DIR`, or in `{}`",
@@ -95,10 +115,20 @@ impl SourceArgs {
         let builder = Builder::new().settings(settings);
         Ok((self.tools.iter().fold(builder, Builder::tools), faults))
     }
+}
 
-    /// The settings file that counts, if there is one.
-    fn settings_file(&self) -> Option<PathBuf> {
-        let found = || Some(PathBuf::from(settings::FILE_NAME)).filter(|file| file.is_file());
+impl ConfigArgs {
+    /// What of the settings fits, and what is wrong with them. No file is no settings.
+    pub(crate) fn examine(&self) -> (Settings, Vec<settings::Fault>) {
+        self.file().as_deref().map(Settings::examine).unwrap_or_default()
+    }
+
+    /// The settings file, if there is one. A link that leads nowhere, or a file that is not ours to read, is one: if it
+    /// were passed over, so would be the limits that somebody has written down.
+    fn file(&self) -> Option<PathBuf> {
+        let absent =
+            |file: &PathBuf| file.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        let found = || Some(PathBuf::from(settings::FILE_NAME)).filter(|file| !absent(file));
         self.config.clone().or_else(found)
     }
 }
@@ -106,6 +136,7 @@ impl SourceArgs {
 /// Loads, with a sign of life on a terminal: compiling a large component takes a while.
 pub(crate) async fn load(builder: Builder) -> Loaded {
     let spinner = print::spinner();
+    print::run(&spinner, "loading".into());
     let shown = spinner.clone();
     let loaded = builder.load_with(move |name| shown.set_message(format!("loading {name}"))).await;
     spinner.finish_and_clear();

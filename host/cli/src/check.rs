@@ -13,7 +13,7 @@ pub(crate) struct CheckArgs {
     source: SourceArgs,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
@@ -35,19 +35,18 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
     }
     for component in &loaded.components {
         for refusal in &component.refused {
-            print::note(format!(
-                "left out: `{}` of component `{}`: {}",
-                refusal.function, component.name, refusal.reason
-            ));
+            let left_out =
+                format!("left out: `{}` of component `{}`: {}", refusal.function, component.name, refusal.reason);
+            print::note(print::visible(&left_out));
         }
         for warning in &component.warnings {
-            print::note(format!("component `{}`: {warning}", component.name));
+            print::note(print::visible(&format!("component `{}`: {warning}", component.name)));
         }
     }
     if !faults.is_empty() {
         return Err(Stop::faults(faults));
     }
     let components = loaded.components.len();
-    print::out(format!("all is well: {components} components, {tools} tools"));
+    print::out(format!("all is well: {components} components, {tools} tools"))?;
     Ok(Exit::Ok)
 }

@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::args::Cli;
 use crate::exit::{Exit, Stop};
+use crate::print;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
@@ -12,8 +13,10 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "every subcommand has this form")]
 pub(crate) fn run(args: &CompletionsArgs) -> Result<Exit, Stop> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "toolpost", &mut std::io::stdout());
+    // Into memory first: the generator itself panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "toolpost", &mut script);
+    print::out(String::from_utf8_lossy(&script).trim_end())?;
     Ok(Exit::Ok)
 }

@@ -1,5 +1,6 @@
 //! How a command ends: the exit codes, which are a promise to scripts.
 
+use serde_json::json;
 use toolpost::ErrorKind;
 
 use crate::print;
@@ -38,8 +39,11 @@ impl Stop {
 }
 
 impl Exit {
-    /// Says why, and ends.
-    pub(crate) fn told(stop: Stop) -> Self {
+    /// Says why, and ends: on standard output where JSON is asked for, else on standard error.
+    pub(crate) fn told(stop: &Stop, as_json: bool) -> Self {
+        if as_json && print::json(&json!({"ok": false, "faults": stop.lines})).is_ok() {
+            return stop.exit;
+        }
         for line in &stop.lines {
             print::error(line);
         }

@@ -15,25 +15,32 @@ pub(crate) struct ListArgs {
     source: SourceArgs,
     /// Print JSON, with the schemas
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) async fn run(args: ListArgs) -> Result<Exit, Stop> {
     let loaded = load(args.source.builder()?).await;
-    if args.json {
-        print::json(&loaded.host.catalog().tools().map(|tool| sheet(tool)).collect::<Vec<_>>())?;
-    } else {
-        let mut table = print::table(&["tool", "effect", "takes", "description"]);
-        for tool in loaded.host.catalog().tools() {
-            let takes = takes(tool);
-            table.add_row([&tool.name, tool.effect.name(), &takes, &print::summary(&tool.description)]);
-        }
-        if !table.is_empty() {
-            print::out(print::rows(&table));
-        }
-    }
     // What could be loaded is listed; what could not is named, and the exit code says so.
-    if loaded.faults.is_empty() { Ok(Exit::Ok) } else { Err(Stop::faults(loaded.faults)) }
+    let exit = if loaded.faults.is_empty() { Exit::Ok } else { Exit::Usage };
+    let catalog = loaded.host.catalog();
+    if args.json {
+        let tools: Vec<_> = catalog.tools().map(|tool| sheet(tool)).collect();
+        let faults: Vec<_> = loaded.faults.iter().map(ToString::to_string).collect();
+        print::json(&json!({"ok": faults.is_empty(), "tools": tools, "faults": faults}))?;
+        return Ok(exit);
+    }
+    let mut table = print::table(&["tool", "effect", "takes", "description"]);
+    for tool in catalog.tools() {
+        let summary = print::words(&print::summary(&tool.description));
+        table.add_row([&tool.name, tool.effect.name(), &takes(tool), &summary]);
+    }
+    if !table.is_empty() {
+        print::out(print::rows(&table))?;
+    }
+    for fault in &loaded.faults {
+        print::error(fault);
+    }
+    Ok(exit)
 }
 
 /// The parameters' names; those that may be left out with a question mark.

@@ -21,6 +21,7 @@ use crate::exit::Exit;
 async fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     print::listen(cli.verbose);
+    let as_json = cli.command.as_json();
     let ended = match cli.command {
         Command::Inspect(args) => inspect::run(args).await,
         Command::List(args) => list::run(args).await,
@@ -28,5 +29,5 @@ async fn main() -> std::process::ExitCode {
         Command::Check(args) => check::run(args).await,
         Command::Completions(args) => completions::run(&args),
     };
-    ended.unwrap_or_else(Exit::told).into()
+    ended.unwrap_or_else(|stop| Exit::told(&stop, as_json)).into()
 }

@@ -11,11 +11,27 @@ pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 const RED: Style = AnsiColor::Red.on_default().bold();
 
-/// Writes a line of data. A reader that went away, as `head` does, is no error of ours.
-pub(crate) fn out(line: impl std::fmt::Display) {
+/// Writes a line of data, byte for byte.
+///
+/// # Errors
+/// It cannot be written. A reader that went away, as `head` does, is no error: the command goes on to its own exit code.
+pub(crate) fn out(line: impl std::fmt::Display) -> Result<(), Stop> {
     use std::io::Write as _;
-    if writeln!(anstream::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Stop {
+            exit: Exit::Internal,
+            lines: vec![format!("the answer cannot be written to standard output: {error}")],
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A style for what goes to [`out`]: plain, unless standard output takes colours.
+pub(crate) fn styled(style: Style) -> Style {
+    match anstream::AutoStream::choice(&std::io::stdout()) {
+        anstream::ColorChoice::Never => Style::new(),
+        _ => style,
     }
 }
 
@@ -57,8 +73,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Stop> {
         exit: Exit::Internal,
         lines: vec![format!("the answer cannot be printed: {error}")],
     })?;
-    out(text);
-    Ok(())
+    out(words(&text))
 }
 
 /// A table without lines, as wide as the terminal.
@@ -87,14 +102,18 @@ pub(crate) fn bytes(count: u64) -> String {
     bytesize::ByteSize(count).display().iec().to_string()
 }
 
-/// Shows on a terminal that something goes on; elsewhere nothing.
+/// Shows on a terminal, once it [runs](run), that something goes on; elsewhere nothing.
 pub(crate) fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}") {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(std::time::Duration::from_millis(120));
     bar
+}
+
+pub(crate) fn run(bar: &ProgressBar, message: String) {
+    bar.set_message(message);
+    bar.enable_steady_tick(std::time::Duration::from_millis(120));
 }
 
 /// Prints what the host logs: warnings always, more with `-v`.

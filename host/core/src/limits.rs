@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::catalog::settings::LimitSettings;
+use crate::tell::milliseconds;
 
 /// What one call of a tool may use.
 ///
@@ -25,9 +26,11 @@ pub struct Limits {
     /// Memory of one attempt in bytes, summed over all of a component's memories and tables.
     pub memory_bytes_max: u64,
     /// Time of one attempt.
+    #[serde(rename = "attempt_time_ms_max", serialize_with = "milliseconds")]
     pub attempt_time_max: Duration,
     /// Time of a call with all its attempts, and with its wait for a place: from the moment at which the checks have let it
     /// go on.
+    #[serde(rename = "call_time_ms_max", serialize_with = "milliseconds")]
     pub call_time_max: Duration,
     /// Length of the arguments in bytes of JSON.
     pub arguments_bytes_max: u64,

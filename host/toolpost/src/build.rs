@@ -231,7 +231,15 @@ impl Builder {
             cache_bytes_max: host.cache_size.map_or(defaults.cache_bytes_max, |bytes| bytes.0),
             ..defaults
         };
-        Engine::new(&options).map_err(|error| format!("the engine does not start: {error:#}"))
+        let engine = Engine::new(&options).or_else(|error| match host.cache {
+            // Nobody has asked for that folder: without it, components are compiled at every start.
+            None if options.cache_dir.is_some() => {
+                tracing::warn!(%error, "compiled code is not kept");
+                Engine::new(&EngineOptions { cache_dir: None, ..options })
+            }
+            _ => Err(error),
+        });
+        engine.map_err(|error| format!("the engine does not start: {error:#}"))
     }
 
     /// Every component with its name and settings: those of the settings file, then those of the files.

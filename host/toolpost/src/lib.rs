@@ -37,3 +37,8 @@ pub use toolpost_core::{
     Arguments, Attempt, Call, CallError, CallId, Caller, Cast, Catalog, Check, Content, Effect, EffectClass, ErrorKind,
     Event, Host, HostLimits, Level, Limits, Native, Outcome, Output, Report, Sink, Stage, Tool,
 };
+
+// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

@@ -33,15 +33,14 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn open(dir: &Path, bytes_max: u64, engine: &Engine) -> Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|error| format_err!("the folder for compiled code cannot be made: {error}"))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+            format_err!("the folder for compiled code, `{}`, cannot be made: {error}", dir.display())
+        })?;
         let meta = std::fs::symlink_metadata(dir)?;
         if !meta.is_dir() || !is_ours(&meta) {
             return Err(format_err!(
-                "the folder for compiled code is not this user's alone; remove it, or make it private with `chmod 700`"
+                "the folder for compiled code, `{}`, is not this user's alone; remove it, or make it private with `chmod 700`",
+                dir.display()
             ));
         }
         Ok(Cache { dir: dir.to_owned(), bytes_max, settings: fingerprint(engine) })

@@ -12,5 +12,6 @@ mod trail;
 
 pub use self::error::{CallError, ErrorKind, Fault, Retry, Rule, Stage};
 pub use self::event::{Event, Level, Sink, Teller, Tracing};
+pub(crate) use self::outcome::milliseconds;
 pub use self::outcome::{AttemptReport, Captured, Content, Outcome, Output, Report};
 pub(crate) use self::trail::Trail;

@@ -146,6 +146,6 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-fn milliseconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn milliseconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((span.as_secs_f64() * 1e6).round() / 1e3)
 }
