@@ -126,6 +126,9 @@ impl fmt::Display for CallId {
 pub struct Caller {
     /// The caller's id; empty for nobody in particular.
     pub id: String,
+    /// The groups that the caller belongs to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// The session that the call belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
@@ -134,7 +137,7 @@ pub struct Caller {
 impl Caller {
     /// A caller by id.
     pub fn named(id: impl Into<String>) -> Self {
-        Caller { id: id.into(), session: None }
+        Caller { id: id.into(), ..Caller::default() }
     }
 }
 

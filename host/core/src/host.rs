@@ -7,8 +7,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use crate::call::{Call, CallerKey, PermittedCall};
-use crate::catalog::{Catalog, accept};
+use crate::call::{Call, Caller, CallerKey, PermittedCall};
+use crate::catalog::{Catalog, Tool, accept};
+use crate::check::authorize::Access;
+use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::check::{self, Check};
 use crate::guard::slot::{Slot, Slots};
 use crate::limits::HostLimits;
@@ -22,6 +24,8 @@ pub struct Host {
     slots: Slots,
     caller_key: CallerKey,
     sinks: Arc<[Arc<dyn Sink>]>,
+    access: Access,
+    repetition: Arc<Repetition>,
 }
 
 impl Host {
@@ -29,13 +33,35 @@ impl Host {
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
         let slots = Slots::new(HostLimits::default());
-        Host { catalog, checks: Vec::new(), slots, caller_key: CallerKey::fresh(), sinks: Arc::new([]) }
+        Host {
+            catalog,
+            access: Access::default(),
+            repetition: Arc::default(),
+            checks: Vec::new(),
+            slots,
+            caller_key: CallerKey::fresh(),
+            sinks: Arc::new([]),
+        }
     }
 
     /// Sets what all calls together may use.
     #[must_use]
     pub fn with_limits(mut self, limits: HostLimits) -> Self {
         self.slots = Slots::new(limits);
+        self
+    }
+
+    /// Sets who may use which tool.
+    #[must_use]
+    pub fn with_access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Sets when a session that goes round in circles is told so, and stopped.
+    #[must_use]
+    pub fn with_repetition(mut self, settings: RepeatSettings) -> Self {
+        self.repetition = Arc::new(Repetition::new(settings));
         self
     }
 
@@ -51,6 +77,11 @@ impl Host {
     pub fn with_sink(mut self, sink: Arc<dyn Sink>) -> Self {
         self.sinks = self.sinks.iter().cloned().chain([sink]).collect();
         self
+    }
+
+    /// The tools that a caller may use.
+    pub fn tools_of(&self, caller: &Caller) -> impl Iterator<Item = &Arc<Tool>> {
+        self.catalog.tools().filter(|tool| self.access.allows(caller, &tool.name))
     }
 
     /// The tools.
@@ -81,9 +112,10 @@ impl Host {
 
     /// From the request to a call that may run, and has a place to run in.
     async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admitted, CallError> {
-        let tool = self.catalog.find(&call.tool)?;
+        let tool = self.catalog.find_among(&call.tool, |tool| self.access.allows(&call.caller, tool))?;
         let accepted = accept(tool, call)?;
         trail.report.cast = accepted.cast.clone();
+        trail.repeats = self.repetition.judge(&accepted)?;
         let permitted = check::permit(&self.checks, accepted).await?;
 
         let asked = Instant::now();

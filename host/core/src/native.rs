@@ -142,6 +142,6 @@ where
 {
     fn run<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Output, CallError>> {
         let running = (self.0)(attempt.clone());
-        async move { running.await.map(|value| Output { value, content: Vec::new() }) }.boxed()
+        async move { running.await.map(|value| Output { value, ..Output::default() }) }.boxed()
     }
 }

@@ -241,7 +241,7 @@ async fn the_runner_sees_who_calls_from_where_and_under_which_key() {
         let call = &attempt.call.call;
         Ok(json!([call.caller, call.idempotency_key, call.parent, call.id, attempt.number, attempt.call.tool.name]))
     });
-    let caller = Caller { id: "ann".into(), session: Some("s1".into()) };
+    let caller = Caller { session: Some("s1".into()), ..Caller::named("ann") };
     let mut call = Call::new("who", json!({})).by(caller);
     call.id = CallId::given("child");
     call.parent = Some(CallId::given("parent"));

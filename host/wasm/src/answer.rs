@@ -51,7 +51,7 @@ impl Answer {
             (Parts::One, item) => part(item).into_iter().collect(),
             _ => Vec::new(),
         };
-        Ok(Output { value, content })
+        Ok(Output { value, content, ..Output::default() })
     }
 
     /// `{"ok": value}` or `{"err": error}`.

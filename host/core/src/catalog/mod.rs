@@ -97,14 +97,22 @@ impl Catalog {
     /// # Errors
     /// [`ErrorKind::UnknownTool`], with the name that was most likely meant.
     pub fn find(&self, name: &str) -> Result<Arc<Tool>, CallError> {
-        if let Some(tool) = self.tools.get(name) {
+        self.find_among(name, |_| true)
+    }
+
+    /// The tool of that name, if it is one of those; the others do not exist for the one who asks.
+    ///
+    /// # Errors
+    /// As for [`Catalog::find`].
+    pub fn find_among(&self, name: &str, exists: impl Fn(&str) -> bool) -> Result<Arc<Tool>, CallError> {
+        if let Some(tool) = self.tools.get(name).filter(|tool| exists(&tool.name)) {
             return Ok(tool.clone());
         }
         let shown = shown(name);
-        let near = cast::nearest(name, self.tools.keys().map(String::as_str));
-        let help = match near {
+        let known = || self.tools.keys().map(String::as_str).filter(|name| exists(name));
+        let help = match cast::nearest(name, known()) {
             Some(near) => format!("; did you mean `{near}`?"),
-            None if self.tools.is_empty() => "; there are no tools".into(),
+            None if known().next().is_none() => "; there are no tools".into(),
             None => String::new(),
         };
         Err(CallError::new(ErrorKind::UnknownTool, Stage::Find, format!("no tool is named `{shown}`{help}")))

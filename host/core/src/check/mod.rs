@@ -2,6 +2,12 @@
 //!
 //! Nothing is held while they answer: no place, no lease, no clock.
 
+// Who may use it
+pub mod authorize;
+
+// Does it go round in circles?
+pub mod repeat;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;

@@ -31,6 +31,9 @@ pub struct Output {
     /// The same in parts, where the tool answers with `content` of `toolpost:tool/types`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub content: Vec<Content>,
+    /// What the host has to say of the result to the one who reads it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A part of a rich result.

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{CallError, ErrorKind, Event, Outcome, Output, Report, Sink, Teller};
 use crate::call::{Call, CallId};
+use crate::check::repeat::Remembered;
 
 pub(crate) struct Trail {
     call: CallId,
@@ -14,6 +15,8 @@ pub(crate) struct Trail {
     told: bool,
     pub(crate) teller: Teller,
     pub(crate) report: Report,
+    /// Where the session's memory waits for how the call ends.
+    pub(crate) repeats: Option<Remembered>,
 }
 
 impl Trail {
@@ -27,11 +30,16 @@ impl Trail {
             told: false,
             teller,
             report: Report::default(),
+            repeats: None,
         }
     }
 
-    pub(crate) fn end(mut self, result: Result<Output, CallError>) -> Outcome {
+    pub(crate) fn end(mut self, mut result: Result<Output, CallError>) -> Outcome {
         self.told = true;
+        let again = self.repeats.take().and_then(|repeats| repeats.end(&result));
+        if let Ok(output) = &mut result {
+            output.notes.extend(again);
+        }
         self.teller.tell(&Event::CallEnded { failed: result.as_ref().err().map(|error| error.kind) });
         let mut report = std::mem::take(&mut self.report);
         report.time = self.started.elapsed();

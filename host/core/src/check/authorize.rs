@@ -1,0 +1,99 @@
+//! Who may use which tool?
+//!
+//! A tool that a caller may not use does not exist for that caller: it is not listed, not found, and not named as the one
+//! that was perhaps meant.
+
+use globset::{Glob, GlobMatcher};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::call::Caller;
+
+/// What begins the name of a group, where callers are named.
+const GROUP: &str = "group:";
+
+/// Who may use which tool. Without a rule everybody may use every tool; with one, nobody may what no rule allows.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Access {
+    rules: Vec<AccessRule>,
+}
+
+/// One rule. A rule that denies beats all that allow.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessRule {
+    /// The tools, by name; `*` stands for any characters, `?` for one.
+    #[serde(default = "anything")]
+    pub tools: Vec<Pattern>,
+    /// The callers, by id, or by group as `group:NAME`; `*` stands for any characters.
+    #[serde(default = "anything")]
+    pub callers: Vec<Pattern>,
+    /// Whether the rule forbids what it names.
+    #[serde(default)]
+    pub deny: bool,
+}
+
+/// A name, perhaps with `*` and `?` for any characters and for one.
+#[derive(Clone, Debug)]
+pub struct Pattern(GlobMatcher);
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// Why the text is none.
+    pub fn new(text: &str) -> Result<Self, String> {
+        Glob::new(text)
+            .map(|glob| Pattern(glob.compile_matcher()))
+            .map_err(|error| format!("`{text}`: {}", error.kind()))
+    }
+
+    /// Whether the name fits.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
+        self.0.is_match(name)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.glob() == other.0.glob()
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Pattern::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+fn anything() -> Vec<Pattern> {
+    Pattern::new("*").into_iter().collect()
+}
+
+impl Access {
+    /// Access by these rules.
+    #[must_use]
+    pub fn new(rules: Vec<AccessRule>) -> Self {
+        Access { rules }
+    }
+
+    /// Whether the caller may use the tool of that name.
+    #[must_use]
+    pub fn allows(&self, caller: &Caller, tool: &str) -> bool {
+        let mut fitting = self.rules.iter().filter(|rule| rule.fits(caller, tool)).peekable();
+        self.rules.is_empty() || fitting.peek().is_some() && fitting.all(|rule| !rule.deny)
+    }
+}
+
+impl AccessRule {
+    fn fits(&self, caller: &Caller, tool: &str) -> bool {
+        let groups = caller.groups.iter().map(|group| format!("{GROUP}{group}"));
+        // What calls itself a group is none.
+        let id = Some(caller.id.clone()).filter(|id| !id.starts_with(GROUP));
+        let names: Vec<String> = id.into_iter().chain(groups).collect();
+        self.tools.iter().any(|pattern| pattern.fits(tool))
+            && self.callers.iter().any(|pattern| names.iter().any(|name| pattern.fits(name)))
+    }
+}

@@ -1,0 +1,188 @@
+//! Does it go round in circles? An agent that makes the same call again and again, and gets the same result each time, is
+//! told so, then stopped. A call whose result changes is polling, and fine.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::call::AcceptedCall;
+use crate::tell::{CallError, ErrorKind, Fault, Output, Stage};
+
+/// Sessions that are kept in mind; beyond that the one that was quiet for the longest time is forgotten.
+const SESSIONS_MAX: usize = 10_000;
+
+/// The longest circle that is noticed: A-B-C-A-B-C.
+const CIRCLE_MAX: usize = 3;
+
+/// When repetition is told, and when it is stopped. A count is of the times in a row that a call was made with the same
+/// result, the next one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RepeatSettings {
+    /// Calls of a session that are kept in mind. Default 30.
+    pub window: usize,
+    /// From that time on the result says that it is the same again. Default 3.
+    pub warn: usize,
+    /// From that time on the call is refused. Default 8.
+    pub refuse: usize,
+    /// Calls of one session that may fail. Default 25.
+    pub failures: usize,
+}
+
+impl Default for RepeatSettings {
+    fn default() -> Self {
+        RepeatSettings { window: 30, warn: 3, refuse: 8, failures: 25 }
+    }
+}
+
+type Hash = [u8; 32];
+
+/// One call that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    call: Hash,
+    result: Hash,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    /// The last calls, the latest first.
+    seen: VecDeque<Seen>,
+    failures: usize,
+    /// When it was last used, as a count of uses.
+    used: u64,
+}
+
+/// Where a call is.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Begin,
+    End,
+}
+
+/// A call that is to be remembered when it has ended. It is known by the arguments that will run.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    memory: Arc<Repetition>,
+    session: String,
+    call: Hash,
+}
+
+/// The memory of what each session did last.
+#[derive(Debug, Default)]
+pub struct Repetition {
+    settings: RepeatSettings,
+    sessions: Mutex<(u64, HashMap<String, Session>)>,
+}
+
+impl Repetition {
+    /// A memory with these settings, with nothing in it.
+    #[must_use]
+    pub fn new(settings: RepeatSettings) -> Self {
+        Repetition { settings, sessions: Mutex::default() }
+    }
+
+    /// Judges a call before it runs. A call without a session is not judged.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RepeatedCall`]: it was made too often, or too many calls of the session have failed.
+    pub(crate) fn judge(self: &Arc<Self>, call: &AcceptedCall) -> Result<Option<Remembered>, CallError> {
+        let Some(session) = &call.call.caller.session else { return Ok(None) };
+        let hash = hash(&[call.tool.name.as_bytes(), &text(&call.arguments)]);
+        let RepeatSettings { refuse, failures, .. } = self.settings;
+        let (times, failed) = self.with(session, |session| (session.times(hash, At::Begin), session.failures));
+        if failed >= failures {
+            return Err(stop(format!("{failed} calls of this session have failed, and no more may")));
+        }
+        if times + 1 >= refuse {
+            return Err(stop(format!("this call was made {times} times in a row, with the same result each time")));
+        }
+        Ok(Some(Remembered { memory: self.clone(), session: session.clone(), call: hash }))
+    }
+
+    fn with<T>(&self, session: &str, act: impl FnOnce(&mut Session) -> T) -> T {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let (uses, sessions) = &mut *sessions;
+        *uses += 1;
+        if !sessions.contains_key(session) {
+            if sessions.len() >= SESSIONS_MAX {
+                forget(sessions);
+            }
+            sessions.insert(session.to_owned(), Session::default());
+        }
+        let session = sessions.entry(session.to_owned()).or_default();
+        session.used = *uses;
+        act(session)
+    }
+}
+
+impl Remembered {
+    /// Remembers how the call has ended. Says what the caller should be told, if it was the same again.
+    pub(crate) fn end(self, result: &Result<Output, CallError>) -> Option<String> {
+        let of_result = match result {
+            Ok(output) => hash(&[b"ok", &text(&output.value)]),
+            // What a policy refuses for now is no result, and asking again later is what it wants.
+            Err(error) if error.kind.rule().fault == Fault::Policy => return None,
+            Err(error) => hash(&[b"err", error.kind.name().as_bytes(), error.message.as_bytes()]),
+        };
+        let seen = Seen { call: self.call, result: of_result };
+        let RepeatSettings { window, warn, .. } = self.memory.settings;
+        let times = self.memory.with(&self.session, |session| {
+            session.failures += usize::from(result.is_err());
+            session.seen.push_front(seen);
+            session.seen.truncate(window);
+            session.times(self.call, At::End)
+        });
+        (times >= warn).then(|| format!("this call was made {times} times in a row, with the same result each time"))
+    }
+}
+
+impl Session {
+    /// How often the call was made in a row with the same result, alone or in a circle with others: up to now where it has
+    /// just ended, or where it is about to be made again.
+    fn times(&self, call: Hash, at: At) -> usize {
+        let in_circle = |circle: usize| {
+            let phase = match at {
+                At::End => 0,
+                At::Begin => circle - 1,
+            };
+            if self.seen.get(phase).is_none_or(|seen| seen.call != call) {
+                return 0;
+            }
+            let again = self.seen.iter().zip(self.seen.iter().skip(circle)).take_while(|(late, early)| late == early);
+            let in_circles = (again.count() + circle).min(self.seen.len());
+            (in_circles - phase).div_ceil(circle)
+        };
+        (1..=CIRCLE_MAX).map(in_circle).max().unwrap_or(0)
+    }
+}
+
+/// Forgets the tenth of the sessions that was not used for the longest time.
+fn forget(sessions: &mut HashMap<String, Session>) {
+    let mut uses: Vec<u64> = sessions.values().map(|session| session.used).collect();
+    uses.sort_unstable();
+    let oldest = uses.get(uses.len() / 10).copied().unwrap_or(u64::MAX);
+    sessions.retain(|_, session| session.used > oldest);
+}
+
+fn stop(why: String) -> CallError {
+    CallError::new(ErrorKind::RepeatedCall, Stage::Check, why)
+        .with_help("try something else, or say that you are stuck")
+}
+
+/// Canonical values have their keys in one order, so equal values have equal texts.
+fn text(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn hash(parts: &[&[u8]]) -> Hash {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
