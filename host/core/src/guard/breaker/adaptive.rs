@@ -15,7 +15,6 @@ use tokio::time::Instant;
 
 use super::outcome::Outcome;
 use super::rejection::{Refusal, Rejection};
-use super::rules::Rules;
 use super::settings::AdaptiveSettings;
 use super::standard::{ASK_AGAIN, Standard, Ticket};
 use super::window::Buckets;
@@ -33,7 +32,6 @@ struct Asked {
 /// The machine.
 #[derive(Debug)]
 pub(super) struct Adaptive {
-    pub(super) backstop: Standard,
     settings: AdaptiveSettings,
     rng: Rng,
     calls: Buckets<Asked>,
@@ -43,28 +41,18 @@ pub(super) struct Adaptive {
 }
 
 impl Adaptive {
-    pub(super) fn new(
-        settings: AdaptiveSettings,
-        backstop: Standard,
-        rng: Rng,
-        attempt_time_max: Duration,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(settings: AdaptiveSettings, rng: Rng, attempt_time_max: Duration, now: Instant) -> Self {
         // Within a shorter window, calls that are still running would look like failures.
         let window = settings.window.0.max(attempt_time_max.saturating_mul(4));
         let (calls, limit) = (Buckets::new(window, now), settings.at_once);
-        Adaptive { backstop, settings, rng, calls, limit, lowered: None, times: VecDeque::new() }
-    }
-
-    pub(super) fn rules(settings: &AdaptiveSettings, attempt_time_max: Duration) -> Rules {
-        Rules::backstop(settings, attempt_time_max)
+        Adaptive { settings, rng, calls, limit, lowered: None, times: VecDeque::new() }
     }
 
     /// May a call run, while so many are running?
-    pub(super) fn acquire(&mut self, running: u32, now: Instant) -> Result<Ticket, Rejection> {
-        let refused = self.backstop.refuses(now);
-        if self.backstop.is_forced() {
-            return refused.map_or_else(|| self.backstop.acquire(now), Err);
+    pub(super) fn acquire(&mut self, backstop: &mut Standard, running: u32, now: Instant) -> Result<Ticket, Rejection> {
+        let refused = backstop.refuses(now);
+        if backstop.is_forced() {
+            return refused.map_or_else(|| backstop.acquire(now), Err);
         }
         let share = self.refused_share(now);
         // Counted now and not at the end: an outage would stay unseen for as long as a call takes.
@@ -73,21 +61,16 @@ impl Adaptive {
             return Err(rejection);
         }
         if self.rng.f64() < share {
-            return Err(self.reject(Refusal::Throttled));
+            return Err(backstop.reject(Refusal::Throttled, ASK_AGAIN));
         }
         if running >= self.limit {
-            return Err(self.reject(Refusal::Full));
+            return Err(backstop.reject(Refusal::Full, ASK_AGAIN));
         }
-        self.backstop.acquire(now)
+        backstop.acquire(now)
     }
 
-    /// A call that was let run came to its end, while so many were running, itself included. Says whether the end counts.
-    pub(super) fn finish(&mut self, ticket: Ticket, outcome: Outcome, running: u32, now: Instant) -> bool {
-        let counts = self.backstop.finish(ticket, outcome, now);
-        if !counts || self.backstop.is_forced() {
-            return counts;
-        }
-        let took = now.saturating_duration_since(ticket.started);
+    /// A call came to an end that counts, while so many were running, itself included.
+    pub(super) fn finish(&mut self, took: Duration, outcome: Outcome, running: u32, now: Instant) {
         match outcome {
             Outcome::Success => {
                 self.calls.change(now, |calls| calls.accepted += 1);
@@ -104,7 +87,6 @@ impl Adaptive {
             Outcome::Throttled { .. } => self.lower(now),
             Outcome::Ignored | Outcome::Abandoned => {}
         }
-        true
     }
 
     /// The part of the calls that is refused.
@@ -122,15 +104,7 @@ impl Adaptive {
 
     /// Whether nothing is lost when it is forgotten.
     pub(super) fn is_blank(&self, now: Instant) -> bool {
-        self.backstop.is_blank(now) && self.calls.recent(now).next().is_none()
-    }
-
-    /// Forgets what it learned.
-    pub(super) fn clear(&mut self) {
-        self.calls.clear();
-        self.limit = self.settings.at_once;
-        self.lowered = None;
-        self.times.clear();
+        self.calls.recent(now).next().is_none()
     }
 
     /// At most once in the time that a call takes: calls that ran together failed for one reason.
@@ -154,10 +128,5 @@ impl Adaptive {
         let mut times: Vec<Duration> = self.times.iter().copied().collect();
         times.sort_unstable();
         times.get(times.len() / 2).copied().unwrap_or_default()
-    }
-
-    fn reject(&self, refusal: Refusal) -> Rejection {
-        let last_failure = self.backstop.last_failure();
-        Rejection { last_failure, ..Rejection::new(refusal, Some(ASK_AGAIN)) }
     }
 }

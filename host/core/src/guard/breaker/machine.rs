@@ -69,7 +69,8 @@ pub struct Snapshot {
 pub(super) struct Core {
     settings: Settings,
     attempt_time_max: Duration,
-    pub(super) machine: Machine,
+    pub(super) standard: Standard,
+    adaptive: Option<Adaptive>,
     rng: Rng,
     // Counted here and not in the machine: a call gives its place back also when its end does not count.
     running: u32,
@@ -82,16 +83,11 @@ pub(super) struct Core {
     pub(super) outbox: Outbox,
 }
 
-pub(super) enum Machine {
-    Standard(Standard),
-    Adaptive(Box<Adaptive>),
-}
-
 impl Core {
     pub(super) fn new(settings: Settings, attempt_time_max: Duration, mut rng: Rng, now: Instant) -> Self {
-        let machine = Standard::new(rules(&settings, attempt_time_max), rng.fork(), now);
         Core {
-            machine: Machine::new(&settings, machine, attempt_time_max, &mut rng, now),
+            standard: Standard::new(rules(&settings, attempt_time_max), rng.fork(), now),
+            adaptive: adaptive(&settings, attempt_time_max, &mut rng, now),
             settings,
             attempt_time_max,
             rng,
@@ -108,9 +104,9 @@ impl Core {
 
     pub(super) fn acquire(&mut self, now: Instant) -> Result<Ticket, Rejection> {
         self.used = now;
-        let ticket = match &mut self.machine {
-            Machine::Standard(machine) => machine.acquire(now),
-            Machine::Adaptive(machine) => machine.acquire(self.running, now),
+        let ticket = match &mut self.adaptive {
+            Some(adaptive) => adaptive.acquire(&mut self.standard, self.running, now),
+            None => self.standard.acquire(now),
         }?;
         self.running = self.running.saturating_add(1);
         self.admitted += 1;
@@ -119,10 +115,10 @@ impl Core {
 
     pub(super) fn finish(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) -> bool {
         self.used = now;
-        let counts = match &mut self.machine {
-            Machine::Standard(machine) => machine.finish(ticket, outcome, now),
-            Machine::Adaptive(machine) => machine.finish(ticket, outcome, self.running, now),
-        };
+        let counts = self.standard.finish(ticket, outcome, now);
+        if let Some(adaptive) = self.adaptive.as_mut().filter(|_| counts && !self.standard.is_forced()) {
+            adaptive.finish(now.saturating_duration_since(ticket.started), outcome, self.running, now);
+        }
         self.running = self.running.saturating_sub(1);
         self.stale += u64::from(!counts);
         counts
@@ -135,7 +131,17 @@ impl Core {
     }
 
     pub(super) fn is_idle(&self, idle: Duration, now: Instant) -> bool {
-        self.running == 0 && now.saturating_duration_since(self.used) > idle && self.machine.is_blank(now)
+        self.running == 0 && now.saturating_duration_since(self.used) > idle && self.is_blank(now)
+    }
+
+    fn is_blank(&self, now: Instant) -> bool {
+        self.standard.is_blank(now) && self.adaptive.as_ref().is_none_or(|adaptive| adaptive.is_blank(now))
+    }
+
+    /// Forgets everything.
+    pub(super) fn reset(&mut self, by: &str, why: &str, now: Instant) {
+        self.standard.reset(by, why, now);
+        self.adaptive = adaptive(&self.settings, self.attempt_time_max, &mut self.rng, now);
     }
 
     pub(super) fn refuse(&mut self, rejection: Rejection, now: Instant) -> Rejection {
@@ -156,16 +162,14 @@ impl Core {
         if self.settings == *settings && self.attempt_time_max == attempt_time_max {
             return;
         }
-        let spare = Standard::new(Rules::none(), self.rng.fork(), now);
-        let mut machine = std::mem::replace(self.machine.standard(), spare);
-        machine.renew(rules(settings, attempt_time_max), now);
-        self.machine = Machine::new(settings, machine, attempt_time_max, &mut self.rng, now);
+        self.standard.renew(rules(settings, attempt_time_max), now);
+        self.adaptive = adaptive(settings, attempt_time_max, &mut self.rng, now);
         self.settings = settings.clone();
         self.attempt_time_max = attempt_time_max;
     }
 
     pub(super) fn queue_news(&mut self) {
-        for change in self.machine.standard().changes.drain(..) {
+        for change in self.standard.changes.drain(..) {
             self.outbox.push(News::Changed(change));
         }
     }
@@ -178,10 +182,7 @@ impl Core {
     }
 
     pub(super) fn show(&self, key: &Key, now: Instant) -> Snapshot {
-        let (shown, adaptive) = match &self.machine {
-            Machine::Standard(machine) => (machine.show(now), None),
-            Machine::Adaptive(machine) => (machine.backstop.show(now), Some(machine)),
-        };
+        let (shown, adaptive) = (self.standard.show(now), self.adaptive.as_ref());
         Snapshot {
             key: key.clone(),
             kind: self.settings.kind(),
@@ -204,49 +205,17 @@ impl Core {
     }
 }
 
-impl Machine {
-    pub(super) fn new(
-        settings: &Settings,
-        machine: Standard,
-        attempt_time_max: Duration,
-        rng: &mut Rng,
-        now: Instant,
-    ) -> Self {
-        match settings {
-            Settings::Adaptive(settings) => {
-                let adaptive = Adaptive::new(settings.clone(), machine, rng.fork(), attempt_time_max, now);
-                Machine::Adaptive(Box::new(adaptive))
-            }
-            Settings::None | Settings::Standard(_) | Settings::Custom(_) => Machine::Standard(machine),
-        }
-    }
-
-    /// The machine with the generations, which each kind has.
-    pub(super) fn standard(&mut self) -> &mut Standard {
-        match self {
-            Machine::Standard(machine) => machine,
-            Machine::Adaptive(machine) => &mut machine.backstop,
-        }
-    }
-
-    pub(super) fn is_blank(&self, now: Instant) -> bool {
-        match self {
-            Machine::Standard(machine) => machine.is_blank(now),
-            Machine::Adaptive(machine) => machine.is_blank(now),
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        if let Machine::Adaptive(machine) = self {
-            machine.clear();
-        }
-    }
-}
-
 fn rules(settings: &Settings, attempt_time_max: Duration) -> Rules {
     match settings {
         Settings::None | Settings::Custom(_) => Rules::none(),
         Settings::Standard(settings) => Rules::new(settings, attempt_time_max),
-        Settings::Adaptive(settings) => Adaptive::rules(settings, attempt_time_max),
+        Settings::Adaptive(settings) => Rules::backstop(settings, attempt_time_max),
+    }
+}
+
+fn adaptive(settings: &Settings, attempt_time_max: Duration, rng: &mut Rng, now: Instant) -> Option<Adaptive> {
+    match settings {
+        Settings::Adaptive(settings) => Some(Adaptive::new(settings.clone(), rng.fork(), attempt_time_max, now)),
+        Settings::None | Settings::Standard(_) | Settings::Custom(_) => None,
     }
 }

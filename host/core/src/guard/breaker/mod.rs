@@ -126,33 +126,30 @@ impl Breaker {
     /// Refuses every call from now on, or for so long.
     pub fn isolate(&self, by: &str, why: &str, span: Option<Duration>) {
         let now = Instant::now();
-        self.change(|core| core.machine.standard().isolate(by, why, span.map(|span| after(now, span)), now));
+        self.change(|core| core.standard.isolate(by, why, span.map(|span| after(now, span)), now));
     }
 
     /// Lets every call through from now on, and looks at none.
     pub fn disable(&self, by: &str, why: &str) {
         let now = Instant::now();
-        self.change(|core| core.machine.standard().disable(by, why, now));
+        self.change(|core| core.standard.disable(by, why, now));
     }
 
     /// Forgets everything: what happened, and what the operator wanted.
     pub fn reset(&self, by: &str, why: &str) {
         let now = Instant::now();
-        self.change(|core| {
-            core.machine.clear();
-            core.machine.standard().reset(by, why, now);
-        });
+        self.change(|core| core.reset(by, why, now));
     }
 
     /// Ends what [`Breaker::isolate`] or [`Breaker::disable`] began. Says whether there was anything to end.
     pub fn release(&self, by: &str, why: &str) -> bool {
         let now = Instant::now();
         self.change(|core| {
-            let is_released = core.machine.standard().release(by, why, now);
-            if is_released {
-                core.machine.clear();
+            let is_forced = core.standard.is_forced();
+            if is_forced {
+                core.reset(by, why, now);
             }
-            is_released
+            is_forced
         })
     }
 
@@ -223,6 +220,12 @@ impl Permit {
     #[must_use]
     pub fn kind(&self) -> TicketKind {
         self.ticket.kind
+    }
+
+    /// The generation of the breaker that let it run. What it brings back counts for no other.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.ticket.generation
     }
 
     /// Says what came of it.

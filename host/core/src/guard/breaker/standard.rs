@@ -269,7 +269,7 @@ impl Standard {
         self.changes.push(Transition { seq, from, to, cause, counts, reopened, open_for });
     }
 
-    fn reject(&self, refusal: Refusal, retry_after: Duration) -> Rejection {
+    pub(super) fn reject(&self, refusal: Refusal, retry_after: Duration) -> Rejection {
         Rejection { last_failure: self.last_failure, ..Rejection::new(refusal, Some(retry_after)) }
     }
 }
@@ -293,15 +293,6 @@ impl Standard {
     pub(super) fn reset(&mut self, by: &str, why: &str, now: Instant) {
         self.clear(now);
         self.force(None, State::Closed { since: now }, operator(by, why), Counts::default(), None);
-    }
-
-    /// Forgets everything if the operator had forced something. Says whether that was so.
-    pub(super) fn release(&mut self, by: &str, why: &str, now: Instant) -> bool {
-        let is_forced = self.forced.is_some();
-        if is_forced {
-            self.reset(by, why, now);
-        }
-        is_forced
     }
 
     /// Goes on by other rules. What the operator wants stays in force, and so does a wait that has begun.
@@ -365,15 +356,12 @@ impl Standard {
         self.forced.is_some()
     }
 
-    pub(super) fn last_failure(&self) -> Option<&'static str> {
-        self.last_failure
-    }
-
     fn clear(&mut self, now: Instant) {
         self.window = Window::new(self.rules.window, now);
         self.consecutive = 0;
         self.reopened = 0;
         self.hold_until = None;
+        self.last_failure = None;
     }
 }
 

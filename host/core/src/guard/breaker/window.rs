@@ -117,10 +117,6 @@ impl<T: Default> Buckets<T> {
         self.buckets.iter().filter(move |(old, _)| !is_past(*old, at)).map(|(_, count)| count)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.buckets.clear();
-    }
-
     fn at(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.origin).as_nanos();
         u64::try_from(elapsed / self.width.as_nanos().max(1)).unwrap_or(u64::MAX)
