@@ -63,7 +63,7 @@ async fn a_tool_that_is_dead_still_gets_a_twentieth_of_the_calls() {
 #[tokio::test(start_paused = true)]
 async fn refused_calls_are_counted_as_asked() {
     let bench = bench(throttle());
-    (0..1_000).for_each(|_| drop(try_call(&bench, FAILURE)));
+    (0..1_000).for_each(|_| _ = try_call(&bench, FAILURE));
     let show = bench.show();
     assert!(show.refused > 500);
     assert_eq!(show.refused_share, Some(0.95), "of 1,000 calls that were asked for");
@@ -79,9 +79,9 @@ async fn an_outage_is_seen_while_its_calls_still_run() {
 #[tokio::test(start_paused = true)]
 async fn a_tool_that_is_well_again_is_found_by_the_calls_that_go_through() {
     let bench = bench(throttle());
-    (0..200).for_each(|_| drop(try_call(&bench, FAILURE)));
-    for _ in 0..180 {
-        (0..10).for_each(|_| drop(try_call(&bench, Outcome::Success)));
+    (0..200).for_each(|_| _ = try_call(&bench, FAILURE));
+    for _ in 0..300 {
+        (0..10).for_each(|_| _ = try_call(&bench, Outcome::Success));
         pass(1_000).await;
     }
     assert_eq!(bench.show().refused_share, Some(0.0));
@@ -186,7 +186,7 @@ async fn the_backstop_knows_no_rates() {
 #[tokio::test(start_paused = true)]
 async fn what_the_operator_wants_goes_before_throttle_and_limit() {
     let bench = bench(AdaptiveSettings { at_once: 1, ..throttle() });
-    (0..1_000).for_each(|_| drop(try_call(&bench, FAILURE)));
+    (0..1_000).for_each(|_| _ = try_call(&bench, FAILURE));
     bench.breaker.disable("ann", "");
     let running: Vec<Permit> = (0..100).map(|_| bench.acquire()).collect();
     drop(running);

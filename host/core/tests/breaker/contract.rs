@@ -197,11 +197,11 @@ proptest! {
 const THREADS: u64 = 8;
 const ROUNDS: u64 = 1_000;
 
-fn in_threads(work: impl Fn(u64) + Sync) {
+fn in_threads(rounds: u64, work: impl Fn(u64) + Sync) {
     thread::scope(|scope| {
         for number in 0..THREADS {
             let work = &work;
-            scope.spawn(move || (0..ROUNDS).for_each(|round| work(number + round)));
+            scope.spawn(move || (0..rounds).for_each(|round| work(number + round)));
         }
     });
 }
@@ -214,7 +214,7 @@ fn no_result_of_one_generation_is_lost() {
         window: toolpost_core::guard::breaker::WindowSettings::Time(window),
         ..never
     });
-    in_threads(|turn| bench.call(if turn % 2 == 0 { FAILURE } else { Outcome::Success }));
+    in_threads(ROUNDS, |turn| bench.call(if turn % 2 == 0 { FAILURE } else { Outcome::Success }));
     let show = bench.show();
     assert_eq!((show.counts.total, show.counts.failed), (THREADS * ROUNDS, THREADS * ROUNDS / 2));
     assert_eq!((show.admitted, show.running, show.stale), (THREADS * ROUNDS, 0, 0));
@@ -235,7 +235,7 @@ fn threads_never_run_more_probes_at_once_than_may_run_and_leak_none() {
     let bench = Bench::standard(settings);
     bench.call(FAILURE);
     let running = Mutex::new(std::collections::HashMap::<u64, u32>::new());
-    in_threads(|turn| {
+    in_threads(ROUNDS, |turn| {
         let Ok(permit) = bench.breaker.acquire() else { return };
         let generation = permit.generation();
         if permit.kind() == TicketKind::Probe {
@@ -282,7 +282,8 @@ fn threads_hear_of_every_change_in_order_and_outside_of_the_lock() {
     let listener = Arc::new(Strict::default());
     let settings = Settings::Standard(StandardSettings { consecutive: 2, ..plain() });
     let breaker = Breaker::new(Key::tool("tool"), settings, ATTEMPT, listener.clone(), classify, 7);
-    in_threads(|turn| match turn % 5 {
+    // Fewer than may wait to be told, so that none is left out.
+    in_threads(100, |turn| match turn % 5 {
         0 => breaker.isolate("", "", None),
         1 => breaker.reset("", ""),
         _ => {
@@ -334,4 +335,29 @@ async fn a_listener_that_panics_does_not_silence_the_breaker() {
     assert!(caught.is_err());
     breaker.reset("ann", "");
     assert_eq!((breaker.snapshot().generation, listener.0.load(Ordering::SeqCst)), (2, 2));
+}
+
+/// Holds up the telling until much has happened, and writes down what is told.
+struct Slow(Mutex<Option<Arc<Breaker>>>, Mutex<Vec<u64>>);
+
+impl Listener for Slow {
+    fn hear(&self, _: &Key, news: &News) {
+        if let News::Changed(transition) = news {
+            self.1.lock().unwrap().push(transition.seq);
+        }
+        let breaker = self.0.lock().unwrap().take();
+        for _ in 0..2_000 {
+            breaker.iter().for_each(|breaker| breaker.reset("", ""));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_news_that_wait_for_a_slow_listener_the_oldest_are_left_out() {
+    let listener = Arc::new(Slow(Mutex::default(), Mutex::default()));
+    let breaker = Breaker::new(Key::tool("tool"), Settings::None, ATTEMPT, listener.clone(), classify, 7);
+    *listener.0.lock().unwrap() = Some(breaker.clone());
+    breaker.reset("", "");
+    let told: Vec<u64> = std::iter::once(1).chain(2_001 - 1_023..=2_001).collect();
+    assert_eq!(*listener.1.lock().unwrap(), told);
 }

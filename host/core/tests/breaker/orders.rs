@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use toolpost_core::catalog::settings::Span;
-use toolpost_core::guard::breaker::{Outcome, Permit, StandardSettings, TicketKind};
+use toolpost_core::guard::breaker::{Outcome, Permit, StandardSettings, Status, TicketKind};
 
 use super::{Bench, FAILURE, plain};
 
@@ -61,7 +61,8 @@ fn end(bench: &Bench, (permit, generation): (Permit, u64), outcome: Outcome) {
         assert_eq!(after.stale, before.stale + 1);
         after.stale = before.stale;
         assert_eq!(after, before, "(c)");
-    } else if outcome != Outcome::Abandoned && after.generation == before.generation && before.counts.total > 0 {
+    } else if outcome != Outcome::Abandoned && after.generation == before.generation && before.status == Status::Closed
+    {
         assert_eq!(after.counts.total, before.counts.total + 1, "(a)");
     }
 }

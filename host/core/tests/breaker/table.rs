@@ -74,7 +74,7 @@ async fn so_many_failures_in_a_row_open_it_and_one_less_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_between_failures_begins_the_row_anew() {
-    let bench = Bench::standard(plain());
+    let bench = Bench::standard(StandardSettings { min_throughput: 100, ..plain() });
     for _ in 0..2 {
         bench.calls(4, FAILURE);
         bench.call(Outcome::Success);
