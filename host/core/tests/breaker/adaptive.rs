@@ -125,6 +125,49 @@ async fn a_limit_that_nobody_reaches_does_not_rise() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_of_which_a_half_is_used_rises_and_with_less_it_does_not() {
+    for (running, limit) in [(3, 8), (4, 9)] {
+        let bench = bench(AdaptiveSettings::default());
+        let mut running: Vec<Permit> = (0..running).map(|_| bench.acquire()).collect();
+        running.pop().unwrap().finish(Outcome::Success);
+        assert_eq!(bench.show().at_once, Some(limit));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_does_not_rise_above_the_most() {
+    let bench = bench(AdaptiveSettings { at_once: 2, at_once_max: 3, ..throttle() });
+    for _ in 0..5 {
+        let _other = bench.acquire();
+        bench.call(Outcome::Success);
+    }
+    assert_eq!(bench.show().at_once, Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_late_or_while_it_is_disabled_teaches_nothing() {
+    let bench = bench(AdaptiveSettings { at_once: 2, ..throttle() });
+    let late = [bench.acquire(), bench.acquire()];
+    bench.breaker.disable("ann", "");
+    let before = bench.show();
+    bench.calls(10, FAILURE);
+    bench.calls(10, Outcome::Success);
+    for (permit, outcome) in late.into_iter().zip([Outcome::Success, FAILURE]) {
+        permit.finish(outcome);
+    }
+    let after = bench.show();
+    assert_eq!((after.at_once, after.refused_share), (before.at_once, before.refused_share));
+
+    bench.breaker.release("ann", "");
+    let late = [bench.acquire(), bench.acquire()];
+    bench.breaker.reset("ann", "");
+    for (permit, outcome) in late.into_iter().zip([Outcome::Success, FAILURE]) {
+        permit.finish(outcome);
+        assert_eq!(bench.show().at_once, Some(2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_lowers_the_limit_by_a_tenth_and_never_below_the_least() {
     let settings = AdaptiveSettings { at_once: 64, at_once_min: 3, pad: 1_000, ..throttle() };
     let bench = bench(settings);
@@ -150,6 +193,21 @@ async fn calls_that_failed_together_lower_the_limit_once() {
     pass(500).await;
     bench.call(throttled(0));
     assert_eq!(bench.show().at_once, Some(16));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_falls_once_in_the_time_that_half_of_the_calls_take() {
+    let bench = bench(AdaptiveSettings { at_once: 20, pad: 1_000, ..throttle() });
+    for took in [1, 1, 400, 400, 400] {
+        bench.slow_call(Duration::from_millis(took), Outcome::Success).await;
+    }
+    let mut limits = Vec::new();
+    for wait in [0, 399, 1] {
+        pass(wait).await;
+        bench.call(throttled(0));
+        limits.push(bench.show().at_once.unwrap());
+    }
+    assert_eq!(limits, [18, 18, 16]);
 }
 
 #[tokio::test(start_paused = true)]

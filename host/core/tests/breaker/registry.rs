@@ -5,8 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::time::advance;
+use toolpost_core::catalog::settings::Span;
 use toolpost_core::guard::breaker::{
     AdaptiveSettings, Breaker, Key, Outcome, Refusal, Registry, Scope, Settings, StandardSettings, Status,
+    WindowSettings,
 };
 
 use super::{ATTEMPT, FAILURE, plain, throttled};
@@ -81,6 +83,33 @@ async fn what_is_closed_and_idle_is_forgotten_and_nothing_else() {
     idle().await;
     assert_eq!(registry.sweep(), 2);
     assert_eq!(registry.find(&blank).map(|breaker| breaker.key().clone()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_remembers_for_longer_is_kept_for_longer() {
+    let registry = Registry::default();
+    let hour = Span(Duration::from_secs(3_600));
+    let window = Settings::Standard(StandardSettings { window: WindowSettings::Time(hour), ..plain() });
+    fail(&registry.get(&Key::tool("window"), &window, ATTEMPT), 1);
+    let ring = Settings::Standard(StandardSettings { window: WindowSettings::Calls(100), ..plain() });
+    fail(&registry.get(&Key::tool("ring"), &ring, ATTEMPT), 1);
+    let open = StandardSettings { open: hour, open_max: hour, probes: 1, successes_to_close: 1, ..plain() };
+    let reopened = registry.get(&Key::tool("reopened"), &Settings::Standard(open), ATTEMPT);
+    fail(&reopened, 5);
+    advance(hour.0).await;
+    fail(&reopened, 1);
+    fail(&registry.find(&Key::tool("window")).unwrap(), 1);
+    advance(hour.0 - Duration::from_secs(601)).await;
+    fail(&registry.find(&Key::tool("window")).unwrap(), 1);
+    advance(Duration::from_secs(601)).await;
+    reopened.acquire().unwrap().finish(Outcome::Success);
+    drop(reopened);
+    assert_eq!(registry.sweep(), 1, "the ring");
+
+    idle().await;
+    assert_eq!(registry.sweep(), 0, "one has a window of an hour, one was open for an hour");
+    advance(hour.0).await;
+    assert_eq!(registry.sweep(), 2);
 }
 
 #[tokio::test(start_paused = true)]

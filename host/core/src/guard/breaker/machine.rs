@@ -131,7 +131,7 @@ impl Core {
     }
 
     pub(super) fn is_idle(&self, idle: Duration, now: Instant) -> bool {
-        self.running == 0 && now.saturating_duration_since(self.used) > idle && self.is_blank(now)
+        now.saturating_duration_since(self.used) > idle && self.is_blank(now)
     }
 
     fn is_blank(&self, now: Instant) -> bool {

@@ -102,6 +102,7 @@ impl Registry {
     }
 
     /// Forgets the breakers that are closed, have nothing in their window, and were not used for 10 minutes. Says how many.
+    /// A registry that is full does it by itself.
     pub fn sweep(&self) -> usize {
         self.kept.write().unwrap_or_else(PoisonError::into_inner).sweep(Instant::now())
     }
@@ -127,7 +128,7 @@ impl Kept {
     fn sweep(&mut self, now: Instant) -> usize {
         self.swept = Some(now);
         let before = self.breakers.len();
-        // One that somebody holds stays: or there would be two for one key.
+        // One that somebody holds stays, and each permit holds one: or there would be two for one key.
         self.breakers.retain(|_, breaker| Arc::strong_count(breaker) > 1 || !breaker.is_idle(IDLE, now));
         before - self.breakers.len()
     }

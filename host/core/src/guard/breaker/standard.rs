@@ -346,10 +346,7 @@ impl Standard {
     pub(super) fn is_blank(&self, now: Instant) -> bool {
         let State::Closed { since } = self.state else { return false };
         let is_streak_over = now.saturating_duration_since(since) >= self.rules.open_for(self.reopened);
-        self.forced.is_none()
-            && self.window.counts(now).total == 0
-            && self.hold_until.is_none_or(|until| now >= until)
-            && (self.reopened == 0 || is_streak_over)
+        self.forced.is_none() && self.window.is_blank(now) && (self.reopened == 0 || is_streak_over)
     }
 
     pub(super) fn is_forced(&self) -> bool {

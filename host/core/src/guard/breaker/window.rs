@@ -72,6 +72,15 @@ impl Window {
         }
     }
 
+    /// Whether nothing is lost when it is forgotten. The calls of a ring get no older by themselves: for it, not to be used
+    /// is enough.
+    pub(super) fn is_blank(&self, now: Instant) -> bool {
+        match self {
+            Window::Time(buckets) => buckets.recent(now).next().is_none(),
+            Window::Calls { .. } => true,
+        }
+    }
+
     /// The sum over what is in the window now.
     pub(super) fn counts(&self, now: Instant) -> Counts {
         match self {
