@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use toolpost_core::catalog::settings::Span;
-use toolpost_core::guard::breaker::{Cause, Judge, Outcome, Rate, Refusal, StandardSettings, Status, TicketKind};
+use toolpost_core::guard::breaker::{Cause, Judge, News, Outcome, Rate, Refusal, StandardSettings, Status, TicketKind};
 
 use super::{Bench, FAILURE, pass, plain, throttled};
 
@@ -187,4 +187,25 @@ async fn the_wait_is_spread_by_no_more_than_the_jitter() {
     }
     assert!(waits.iter().all(|wait| (27 * SECOND..=33 * SECOND).contains(wait)), "{waits:?}");
     assert!(waits.iter().max().unwrap().saturating_sub(*waits.iter().min().unwrap()) > 3 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_a_program_makes_up_do_not_leave_it_half_open_for_ever() {
+    let bench = half_open(StandardSettings { probes: 0, probes_at_once: 0, successes_to_close: 9, ..plain() }).await;
+    bench.call(Outcome::Success);
+    bench.check(Status::Closed);
+    let span = Span(Duration::MAX);
+    let bench = Bench::standard(StandardSettings { open: span, open_max: span, jitter: 1.0, ..plain() });
+    bench.calls(5, FAILURE);
+    assert_eq!(bench.refused().refusal, Refusal::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_led_to_a_refusal_is_told_before_it() {
+    let bench = half_open(plain()).await;
+    let _lost = bench.acquire();
+    pass(60_000).await;
+    bench.check_refused(Refusal::Open, 60_000);
+    let heard = bench.heard.0.lock().unwrap();
+    assert!(matches!(heard.last(), Some(News::Refused { refusal: Refusal::Open, .. })), "{heard:?}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toolpost_core::catalog::settings::Span;
 use toolpost_core::guard::breaker::{
-    Cause, Counts, News, Outcome, Rate, Refusal, Settings, StandardSettings, Status, TicketKind, WindowSettings,
+    Cause, Counts, News, Order, Outcome, Rate, Refusal, Settings, StandardSettings, Status, TicketKind, WindowSettings,
 };
 
 use super::{Bench, FAILURE, pass, plain, throttled};
@@ -219,8 +219,9 @@ async fn the_operator_isolates_and_no_time_and_no_result_ends_it() {
     let rejection = bench.refused();
     assert_eq!((rejection.refusal, rejection.retry_after), (Refusal::Isolated, None));
     assert_eq!(rejection.why.as_deref(), Some("it deletes too much"));
-    let cause = Cause::Operator { by: "ann".into(), why: "it deletes too much".into() };
-    assert_eq!(bench.heard.last().cause, cause);
+    let order = Order { by: "ann".into(), why: "it deletes too much".into() };
+    assert_eq!(bench.heard.last().cause, Cause::Operator(order.clone()));
+    assert_eq!(bench.show().forced, Some(order));
 }
 
 #[tokio::test(start_paused = true)]

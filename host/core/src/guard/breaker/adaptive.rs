@@ -44,7 +44,7 @@ impl Adaptive {
     pub(super) fn new(settings: AdaptiveSettings, rng: Rng, attempt_time_max: Duration, now: Instant) -> Self {
         // Within a shorter window, calls that are still running would look like failures.
         let window = settings.window.0.max(attempt_time_max.saturating_mul(4));
-        let (calls, limit) = (Buckets::new(window, now), settings.at_once);
+        let (calls, limit) = (Buckets::new(window, now), settings.at_once.max(1));
         Adaptive { settings, rng, calls, limit, lowered: None, times: VecDeque::new() }
     }
 
@@ -95,7 +95,7 @@ impl Adaptive {
         let (asked, accepted) = self.calls.recent(now).fold((0.0, 0.0), |(asked, accepted), calls| {
             (asked + calls.asked as f64, accepted + calls.accepted as f64)
         });
-        ((asked - multiplier * accepted - f64::from(pad)) / (asked + 1.0)).clamp(0.0, refuse_max)
+        ((asked - multiplier * accepted - f64::from(pad)) / (asked + 1.0)).max(0.0).min(refuse_max)
     }
 
     pub(super) fn limit(&self) -> u32 {
@@ -114,7 +114,8 @@ impl Adaptive {
             return;
         }
         self.lowered = Some(now);
-        self.limit = (u64::from(self.limit) * 9 / 10).try_into().unwrap_or(u32::MAX).max(self.settings.at_once_min);
+        self.limit =
+            (u64::from(self.limit) * 9 / 10).try_into().unwrap_or(u32::MAX).max(self.settings.at_once_min).max(1);
     }
 
     fn note(&mut self, took: Duration) {

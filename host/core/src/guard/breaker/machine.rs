@@ -14,7 +14,7 @@ use super::outcome::Outcome;
 use super::rejection::Rejection;
 use super::rules::Rules;
 use super::settings::{Custom, CustomJudge, Settings};
-use super::standard::{Standard, Ticket};
+use super::standard::{Order, Standard, Ticket};
 use super::window::Counts;
 
 /// Refused calls are told no more often than that.
@@ -60,9 +60,9 @@ pub struct Snapshot {
     /// The last failure, in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<&'static str>,
-    /// Why the operator isolated it.
+    /// Who isolated or disabled it, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<Arc<str>>,
+    pub forced: Option<Order>,
 }
 
 /// What the lock is around.
@@ -125,8 +125,8 @@ impl Core {
     }
 
     /// A custom breaker refused the call after all.
-    pub(super) fn give_back(&mut self, ticket: Ticket, now: Instant) {
-        self.finish(ticket, Outcome::Abandoned, now);
+    pub(super) fn give_back(&mut self) {
+        self.running = self.running.saturating_sub(1);
         self.admitted -= 1;
     }
 
@@ -200,7 +200,7 @@ impl Core {
             refused: self.refused,
             stale: self.stale,
             last_failure: shown.last_failure,
-            why: shown.why,
+            forced: shown.forced,
         }
     }
 }

@@ -63,7 +63,7 @@ pub use self::rejection::{Refusal, Rejection};
 pub use self::settings::{
     AdaptiveSettings, Custom, CustomJudge, Judge, Moment, Rate, Settings, StandardSettings, WindowSettings,
 };
-pub use self::standard::TicketKind;
+pub use self::standard::{Order, TicketKind};
 pub use self::window::Counts;
 
 /// Watches one tool, or one server.
@@ -116,7 +116,7 @@ impl Breaker {
         // Strangers are asked outside of the lock.
         if let Some(span) = custom.as_ref().and_then(|custom| custom.judge(&self.key, Moment::Asked, now)) {
             return Err(self.change(|core| {
-                core.give_back(ticket, now);
+                core.give_back();
                 core.refuse(Rejection::new(Refusal::Custom, Some(span)), now)
             }));
         }

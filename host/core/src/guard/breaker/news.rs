@@ -4,12 +4,12 @@
 //! long as there are any. So there is one teller at a time, and the order of telling is the order of the queue.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::rejection::Refusal;
+use super::standard::Order;
 use super::{Counts, Key};
 
 /// So many news wait for a slow listener; the oldest go first. A gap in `seq` shows it.
@@ -68,12 +68,7 @@ pub enum Cause {
     /// The settings are new.
     Settings,
     /// The operator wants it so.
-    Operator {
-        /// Who.
-        by: Arc<str>,
-        /// Why.
-        why: Arc<str>,
-    },
+    Operator(Order),
 }
 
 /// A breaker changed from one status to the next.

@@ -50,9 +50,10 @@ impl Rules {
             open: settings.open.0,
             open_max: settings.open_max.0,
             jitter: settings.jitter,
-            probes: settings.probes,
-            probes_at_once: settings.probes_at_once,
-            successes_to_close: settings.successes_to_close,
+            // Read settings keep to this; those that a program makes up might leave it half-open for ever.
+            probes: settings.probes.max(1),
+            probes_at_once: settings.probes_at_once.max(1),
+            successes_to_close: settings.successes_to_close.clamp(1, settings.probes.max(1)),
             judge: settings.judge,
             probe_time: settings.probe_time.map_or(probe_time, |span| span.0),
         }

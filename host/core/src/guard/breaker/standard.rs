@@ -26,8 +26,17 @@ pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// What the operator wants, whatever the calls say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Forced {
-    Isolated { why: Arc<str>, until: Option<Instant> },
-    Disabled,
+    Isolated { until: Option<Instant>, order: Order },
+    Disabled(Order),
+}
+
+/// What the operator said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Order {
+    /// Who.
+    pub by: Arc<str>,
+    /// Why.
+    pub why: Arc<str>,
 }
 
 /// What a call was let run with.
@@ -130,10 +139,10 @@ impl Standard {
         }
         let held = self.hold_until.filter(|until| now < *until);
         match (&self.forced, self.state) {
-            (Some(Forced::Disabled), _) => None,
-            (Some(Forced::Isolated { why, until }), _) => {
+            (Some(Forced::Disabled(_)), _) => None,
+            (Some(Forced::Isolated { until, order }), _) => {
                 let mut rejection = Rejection::new(Refusal::Isolated, until.map(|until| until - now));
-                rejection.why = Some(why.clone());
+                rejection.why = Some(order.why.clone());
                 Some(rejection)
             }
             (None, State::Open { until }) if now < until => {
@@ -243,7 +252,8 @@ impl Standard {
 
     fn open(&mut self, cause: Cause, counts: Counts, now: Instant) -> Duration {
         let jitter = 1.0 + self.rules.jitter * (2.0 * self.rng.f64() - 1.0);
-        let span = self.rules.open_for(self.reopened).mul_f64(jitter);
+        let span = self.rules.open_for(self.reopened);
+        let span = Duration::try_from_secs_f64(span.as_secs_f64() * jitter).unwrap_or(span);
         self.change(State::Open { until: after(now, span) }, cause, counts, Some(span));
         span
     }
@@ -278,21 +288,30 @@ impl Standard {
 impl Standard {
     /// Refuses every call from now on, or until then.
     pub(super) fn isolate(&mut self, by: &str, why: &str, until: Option<Instant>, now: Instant) {
-        let forced = Forced::Isolated { why: why.into(), until };
-        self.clear(now);
-        self.force(Some(forced), State::Closed { since: now }, operator(by, why), Counts::default(), None);
+        let order = Order { by: by.into(), why: why.into() };
+        let forced = Forced::Isolated { until, order: order.clone() };
+        self.command(Some(forced), order, now);
     }
 
     /// Lets every call through from now on.
     pub(super) fn disable(&mut self, by: &str, why: &str, now: Instant) {
-        self.clear(now);
-        self.force(Some(Forced::Disabled), State::Closed { since: now }, operator(by, why), Counts::default(), None);
+        let order = Order { by: by.into(), why: why.into() };
+        self.command(Some(Forced::Disabled(order.clone())), order, now);
     }
 
     /// Forgets everything.
     pub(super) fn reset(&mut self, by: &str, why: &str, now: Instant) {
-        self.clear(now);
-        self.force(None, State::Closed { since: now }, operator(by, why), Counts::default(), None);
+        self.command(None, Order { by: by.into(), why: why.into() }, now);
+    }
+
+    /// What the operator does begins with a clean sheet.
+    fn command(&mut self, forced: Option<Forced>, order: Order, now: Instant) {
+        self.window = Window::new(self.rules.window, now);
+        self.consecutive = 0;
+        self.reopened = 0;
+        self.hold_until = None;
+        self.last_failure = None;
+        self.force(forced, State::Closed { since: now }, Cause::Operator(order), Counts::default(), None);
     }
 
     /// Goes on by other rules. What the operator wants stays in force, and so does a wait that has begun.
@@ -312,7 +331,7 @@ impl Standard {
     pub(super) fn status(&self) -> Status {
         match (&self.forced, self.state) {
             (Some(Forced::Isolated { .. }), _) => Status::Isolated,
-            (Some(Forced::Disabled), _) => Status::Disabled,
+            (Some(Forced::Disabled(_)), _) => Status::Disabled,
             (None, State::Closed { .. }) => Status::Closed,
             (None, State::Open { .. }) => Status::Open,
             (None, State::HalfOpen(_)) => Status::HalfOpen,
@@ -335,10 +354,9 @@ impl Standard {
             ends_in: left(until),
             held_for: left(self.hold_until).filter(|held| !held.is_zero()),
             last_failure: self.last_failure,
-            why: match &self.forced {
-                Some(Forced::Isolated { why, .. }) => Some(why.clone()),
-                _ => None,
-            },
+            forced: self.forced.as_ref().map(|forced| match forced {
+                Forced::Isolated { order, .. } | Forced::Disabled(order) => order.clone(),
+            }),
         }
     }
 
@@ -351,14 +369,6 @@ impl Standard {
 
     pub(super) fn is_forced(&self) -> bool {
         self.forced.is_some()
-    }
-
-    fn clear(&mut self, now: Instant) {
-        self.window = Window::new(self.rules.window, now);
-        self.consecutive = 0;
-        self.reopened = 0;
-        self.hold_until = None;
-        self.last_failure = None;
     }
 }
 
@@ -373,11 +383,7 @@ pub(super) struct Shown {
     pub(super) ends_in: Option<Duration>,
     pub(super) held_for: Option<Duration>,
     pub(super) last_failure: Option<&'static str>,
-    pub(super) why: Option<Arc<str>>,
-}
-
-fn operator(by: &str, why: &str) -> Cause {
-    Cause::Operator { by: by.into(), why: why.into() }
+    pub(super) forced: Option<Order>,
 }
 
 /// So much later. A span that no clock can show is never over.
