@@ -2,3 +2,6 @@
 
 // Who may run now
 pub mod slot;
+
+// Is it well enough to be called?
+pub mod breaker;
