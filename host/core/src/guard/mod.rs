@@ -1,4 +1,5 @@
 //! What keeps a call safe while it runs? Each guard hands out a value; dropping it gives back what was taken.
 
 // Who may run now
+pub mod rate;
 pub mod slot;
