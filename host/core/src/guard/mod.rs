@@ -3,3 +3,6 @@
 // Who may run now
 pub mod rate;
 pub mod slot;
+
+// Whether it may run again
+pub mod retry;
