@@ -62,13 +62,14 @@ impl Exit {
             | ErrorKind::CircuitOpen
             | ErrorKind::KeyInUse
             | ErrorKind::KeyReused
-            | ErrorKind::OutcomeUnknown
             | ErrorKind::CapabilityDenied
             | ErrorKind::QuotaExceeded => Exit::Policy,
             ErrorKind::OutOfFuel | ErrorKind::OutOfMemory | ErrorKind::OutputTooLarge | ErrorKind::TimedOut => {
                 Exit::Limit
             }
-            ErrorKind::Trapped | ErrorKind::ToolFailed { .. } | ErrorKind::Cancelled => Exit::Tool,
+            ErrorKind::Trapped | ErrorKind::ToolFailed { .. } | ErrorKind::OutcomeUnknown | ErrorKind::Cancelled => {
+                Exit::Tool
+            }
             ErrorKind::Internal => Exit::Internal,
         }
     }

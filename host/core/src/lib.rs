@@ -57,6 +57,7 @@ pub mod guard;
 pub mod host;
 
 // Run it
+mod attempts;
 pub mod effect;
 pub mod native;
 pub mod run;

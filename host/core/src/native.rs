@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::catalog::settings::LimitSettings;
 use crate::catalog::shape::{Field, Shape};
-use crate::catalog::{Cast, Origin, Tool};
+use crate::catalog::{Base, Cast, Origin, Tool};
 use crate::effect::EffectClass;
-use crate::limits::Limits;
+use crate::guard::GuardSettings;
 use crate::run::{Attempt, Runner};
 use crate::tell::{CallError, Output};
 
@@ -46,8 +46,9 @@ pub struct Native {
     result: Option<Shape>,
     effect: EffectClass,
     limits: LimitSettings,
-    base: Limits,
-    cast: Cast,
+    guard: GuardSettings,
+    cast: Option<Cast>,
+    base: Base,
 }
 
 impl Native {
@@ -60,8 +61,9 @@ impl Native {
             result: None,
             effect: EffectClass::Open,
             limits: LimitSettings::default(),
-            base: Limits::default(),
-            cast: Cast::default(),
+            guard: GuardSettings::default(),
+            cast: None,
+            base: Base::default(),
         }
     }
 
@@ -99,9 +101,16 @@ impl Native {
         self
     }
 
-    /// Sets the limits that hold where the tool itself says nothing: those of its host.
+    /// Says what guards it: rates, breaker, retries.
     #[must_use]
-    pub fn above(mut self, base: Limits) -> Self {
+    pub fn guard(mut self, guard: GuardSettings) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Sets what holds where the tool itself says nothing: what its host says of all tools.
+    #[must_use]
+    pub fn above(mut self, base: Base) -> Self {
         self.base = base;
         self
     }
@@ -109,7 +118,7 @@ impl Native {
     /// Says how far arguments may be from the schema.
     #[must_use]
     pub fn cast(mut self, cast: Cast) -> Self {
-        self.cast = cast;
+        self.cast = Some(cast);
         self
     }
 
@@ -125,8 +134,9 @@ impl Native {
             parameters: self.parameters,
             result: self.result,
             effect: self.effect,
-            cast: self.cast,
-            limits: self.base.with(&self.limits),
+            cast: self.cast.unwrap_or(self.base.cast),
+            limits: self.base.limits.with(&self.limits),
+            guards: self.base.guards.with(&self.guard),
             origin: Origin::Native,
             runner: Arc::new(Function(function)),
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use toolpost_core::catalog::Base;
 use toolpost_core::catalog::accept;
 use toolpost_core::catalog::json::Repair;
 use toolpost_core::catalog::shape::{Field, Integer, Shape};
@@ -271,7 +272,7 @@ fn almost_json_is_repaired_past_strict_and_the_repairs_are_told() {
 #[test]
 fn arguments_past_their_limit_are_refused_before_anybody_reads_them() {
     let limits = Limits { arguments_bytes_max: 64, ..Limits::default() };
-    let tool = || Native::new("weigh", "").parameter("note", Shape::String).above(limits);
+    let tool = || Native::new("weigh", "").parameter("note", Shape::String).above(Base { limits, ..Base::default() });
     let note = |bytes: usize| format!("{{\"note\":\"{}\"}}", "x".repeat(bytes - 11));
     for mode in MODES {
         let accepted = check_tool(tool().cast(mode), note(64)).unwrap();

@@ -265,6 +265,6 @@ async fn an_effect_that_was_cut_off_in_flight_is_told_as_indeterminate() {
     });
     let (host, _) = host(tool);
     let outcome = host.call(named("one")).await;
-    assert_eq!(outcome.result.unwrap_err().kind, ErrorKind::TimedOut);
+    assert_eq!(outcome.result.unwrap_err().kind, ErrorKind::OutcomeUnknown);
     assert_eq!(outcome.report.effects[0].fate, Fate::Indeterminate);
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{LimitSettings, Span};
 use toolpost_core::{Limits, Native};
 
@@ -22,7 +23,9 @@ fn what_a_native_tool_says_stands_above_its_host_and_that_above_the_defaults() {
         (&seconds(5), &seconds(30), default),
     ];
     for (host, tool, wanted) in cases {
-        let native = Native::new("work", "").limits(tool.clone()).above(Limits::default().with(host));
+        let native = Native::new("work", "")
+            .limits(tool.clone())
+            .above(Base { limits: Limits::default().with(host), ..Base::default() });
         let limits = native.run(|_| async { Ok(Value::Null) }).limits;
         assert_eq!(limits, Limits { attempt_time_max: wanted, ..Limits::default() }, "{host:?} {tool:?}");
     }

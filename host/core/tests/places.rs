@@ -10,9 +10,17 @@ use proptest::prelude::*;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use toolpost_core::catalog::shape::{Integer, Shape};
+use toolpost_core::guard::retry::RetrySettings;
+use toolpost_core::guard::{GuardSettings, breaker};
 use toolpost_core::{Call, CallError, Catalog, EffectClass, ErrorKind, Host, HostLimits, Native, Outcome, Stage, Tool};
 
 const CLASSES: [EffectClass; 2] = [EffectClass::Reads, EffectClass::Writes];
+
+/// One attempt, and no breaker: the tests are about something else.
+fn once() -> GuardSettings {
+    let retry = RetrySettings { max_attempts: Some(1), ..RetrySettings::default() };
+    GuardSettings { retry, breaker: Some(breaker::Settings::None), ..GuardSettings::default() }
+}
 const FAIL: u8 = 100;
 const PANIC: u8 = 101;
 const NEVER_END: u8 = 102;
@@ -44,7 +52,7 @@ impl Drop for Running {
 
 /// A tool that sleeps for `number` milliseconds, or fails, panics, or never ends.
 fn work(class: EffectClass, watch: Arc<Watch>) -> Tool {
-    let tool = Native::new("work", "").parameter("number", Shape::Integer(Integer::U8)).effect(class);
+    let tool = Native::new("work", "").parameter("number", Shape::Integer(Integer::U8)).effect(class).guard(once());
     tool.run(move |attempt| {
         let number = attempt.call.arguments["number"].as_u64().unwrap();
         let watch = watch.clone();

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
+use toolpost_core::guard::Guards;
 use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Sink, Tool};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
@@ -18,7 +20,7 @@ use self::said::Said;
 use crate::settings::{ComponentSettings, Settings};
 
 /// Makes a native tool out of the limits that its host has for every tool.
-type MakeTool = Box<dyn FnOnce(Limits) -> Tool + Send + Sync>;
+type MakeTool = Box<dyn FnOnce(Base) -> Tool + Send + Sync>;
 
 /// A host in the making. With nothing said it has no tools, grants nothing, and keeps the default limits.
 #[derive(Default)]
@@ -177,7 +179,7 @@ impl Builder {
         let mut components = Vec::new();
         let sources = self.sources(&mut faults);
         for make in std::mem::take(&mut self.natives) {
-            let mut tool = make(self.limits());
+            let mut tool = make(self.base());
             tool.limits = tool.limits.with(&self.overrides);
             if let Err(error) = catalog.add(tool) {
                 faults.push(Fault { subject: "a native tool".into(), message: error.to_string() });
@@ -209,15 +211,22 @@ impl Builder {
                 Err(message) => faults.push(Fault { subject: "the host".into(), message }),
             }
         }
-        let host = Host::new(catalog).with_limits(limits);
+        let host = Host::new(catalog)
+            .with_limits(limits)
+            .with_access(self.settings.access)
+            .with_repetition(self.settings.repeat);
         let host = self.checks.into_iter().fold(host, Host::with_check);
         let host = self.sinks.into_iter().fold(host, Host::with_sink);
         Loaded { host, components, faults }
     }
 
-    /// The limits of every tool of which nothing else is said.
-    fn limits(&self) -> Limits {
-        Limits::default().with(&self.settings.limits)
+    /// What holds for every tool of which nothing else is said.
+    fn base(&self) -> Base {
+        Base {
+            limits: Limits::default().with(&self.settings.limits),
+            guards: Guards::default().with(&self.settings.guard),
+            cast: self.settings.host.cast.unwrap_or_default(),
+        }
     }
 
     fn engine(&self) -> Result<Engine, String> {
@@ -283,8 +292,12 @@ impl Builder {
         }
         let said = Said { settings: &self.settings, name, component: settings };
         let mut faults = said.faults(&component);
-        let limits = self.limits().with(&settings.limits);
-        let cast = settings.cast.or(self.settings.host.cast).unwrap_or_default();
+        let Base { limits, guards, cast } = self.base();
+        let base = Base {
+            limits: limits.with(&settings.limits),
+            guards: guards.with(&settings.guard),
+            cast: settings.cast.unwrap_or(cast),
+        };
         let mut extended = catalog.clone();
         for function in &component.functions {
             let path = function.path();
@@ -294,7 +307,7 @@ impl Builder {
             }
             // Defaults are set afterwards, so that one that does not fit does not hide what else is wrong.
             let plain = ToolSettings { defaults: BTreeMap::new(), ..said.clone() };
-            match component.tool(function, limits, cast, &plain) {
+            match component.tool(function, &base, &plain) {
                 Ok(mut tool) => {
                     tool.limits = tool.limits.with(&self.overrides);
                     let defaults = tool.set_defaults(&said.defaults);

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toolpost_core::catalog::settings::{bytes_within, number_within};
+use toolpost_core::check::authorize::Access;
+use toolpost_core::check::repeat::RepeatSettings;
+use toolpost_core::guard::GuardSettings;
 use toolpost_core::{Cast, HostLimits};
 
 pub use self::read::Fault;
@@ -37,6 +40,15 @@ pub struct Settings {
     /// Limits of every tool, unless its component or the tool itself has others.
     #[serde(default)]
     pub limits: LimitSettings,
+    /// Rates, breaker and retries of every tool, unless its component or the tool itself has others.
+    #[serde(default)]
+    pub guard: GuardSettings,
+    /// Who may use which tool. Without a rule, everybody may use every tool.
+    #[serde(default)]
+    pub access: Access,
+    /// When a session that goes round in circles is told so, and stopped.
+    #[serde(default)]
+    pub repeat: RepeatSettings,
     /// The components, by the name that begins the names of their tools.
     #[serde(default)]
     pub components: BTreeMap<String, ComponentSettings>,
@@ -77,6 +89,9 @@ pub struct ComponentSettings {
     pub path: PathBuf,
     /// How far arguments may be from a tool's schema.
     pub cast: Option<Cast>,
+    /// Rates, breaker and retries of the component's tools.
+    #[serde(default)]
+    pub guard: GuardSettings,
     /// Limits of the component's tools.
     #[serde(default)]
     pub limits: LimitSettings,

@@ -9,8 +9,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use toolpost_core::catalog::settings::ToolSettings;
 use toolpost_core::catalog::shape::{Field, Shape};
-use toolpost_core::catalog::{Origin, tool_name};
-use toolpost_core::{Cast, EffectClass, Limits, Tool};
+use toolpost_core::catalog::{Base, Origin, tool_name};
+use toolpost_core::{EffectClass, Tool};
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
@@ -251,13 +251,7 @@ impl Component {
     ///
     /// # Errors
     /// What the settings say of the tool does not fit it.
-    pub fn tool(
-        &self,
-        function: &Function,
-        limits: Limits,
-        cast: Cast,
-        settings: &ToolSettings,
-    ) -> Result<Tool, String> {
+    pub fn tool(&self, function: &Function, base: &Base, settings: &ToolSettings) -> Result<Tool, String> {
         let name = settings.name.clone().unwrap_or_else(|| self.tool_name(function));
         let runner = Exported::new(&self.linked, function.index, function.result.as_ref(), self.fuel);
         let mut tool = Tool {
@@ -270,8 +264,9 @@ impl Component {
                 other => other.clone(),
             },
             effect: settings.effect.unwrap_or_else(|| self.effect()),
-            cast: settings.cast.unwrap_or(cast),
-            limits: limits.with(&settings.limits),
+            cast: settings.cast.unwrap_or(base.cast),
+            limits: base.limits.with(&settings.limits),
+            guards: base.guards.clone().with(&settings.guard),
             origin: Origin::Component {
                 component: self.name.clone(),
                 digest: self.digest.clone(),

@@ -5,8 +5,9 @@ mod common;
 
 use common::{asks, blocking, call, component, engine, kind, load, span};
 use serde_json::{Value, json};
+use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{Bytes, LimitSettings, ToolSettings};
-use toolpost_core::{Call, Cast, Catalog, ErrorKind, Host, Limits, Outcome};
+use toolpost_core::{Call, Catalog, ErrorKind, Host, Limits, Outcome};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
 const KIB: u64 = 1 << 10;
@@ -306,7 +307,7 @@ fn what_is_said_of_a_tool_stands_above_its_component_and_that_above_the_host() {
         let limits = Limits::default().with(host).with(component);
         let settings = ToolSettings { limits: tool.clone(), ..ToolSettings::default() };
         let mut catalog = Catalog::default();
-        catalog.add(guest.tool(&guest.functions[0], limits, Cast::Strict, &settings).unwrap()).unwrap();
+        catalog.add(guest.tool(&guest.functions[0], &Base { limits, ..common::strict() }, &settings).unwrap()).unwrap();
         let outcome = blocking(call(&Host::new(catalog), "guest_f", json!({"n": 1_000})));
         assert_eq!(kind(&outcome), wanted, "case {at}");
     }
@@ -318,7 +319,7 @@ fn two_tools_of_a_component_each_have_their_own_limits() {
     let mut catalog = Catalog::default();
     for (name, limits) in [("rich", fuel(6_000)), ("poor", fuel(600))] {
         let settings = ToolSettings { name: Some(name.into()), limits, ..ToolSettings::default() };
-        catalog.add(guest.tool(&guest.functions[0], Limits::default(), Cast::Strict, &settings).unwrap()).unwrap();
+        catalog.add(guest.tool(&guest.functions[0], &common::strict(), &settings).unwrap()).unwrap();
     }
     let host = Host::new(catalog);
     for (tool, wanted) in [("rich", None), ("poor", Some(ErrorKind::OutOfFuel)), ("rich", None)] {

@@ -11,12 +11,12 @@ use common::{blocking, call, component, engine, load, prebuilt, prebuilt_file};
 use serde_json::json;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
 use toolpost_core::catalog::{Origin, shape::Shape};
-use toolpost_core::{Cast, EffectClass, Limits, Tool};
+use toolpost_core::{EffectClass, Tool};
 use toolpost_wasm::{COMPONENT_BYTES_MAX, Component, Power};
 
 fn tools(component: &Component) -> Vec<Tool> {
     let settings = ToolSettings::default();
-    let tool = |function| component.tool(function, Limits::default(), Cast::Strict, &settings).unwrap();
+    let tool = |function| component.tool(function, &common::strict(), &settings).unwrap();
     component.functions.iter().map(tool).collect()
 }
 
@@ -227,7 +227,7 @@ fn what_an_embedder_links_makes_a_tool_open_unless_an_operator_says_otherwise() 
     assert_eq!((guest.effect(), seen), (EffectClass::Open, vec![("test:host/door", Power::Other)]));
     for (said, wanted) in [(None, EffectClass::Open), (Some(EffectClass::Reads), EffectClass::Reads)] {
         let settings = ToolSettings { effect: said, ..ToolSettings::default() };
-        let tool = guest.tool(&guest.functions[0], Limits::default(), Cast::Strict, &settings).unwrap();
+        let tool = guest.tool(&guest.functions[0], &common::strict(), &settings).unwrap();
         assert_eq!(tool.effect, wanted);
     }
     // An engine without the link does not know the interface.

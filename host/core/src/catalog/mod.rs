@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use self::accept::{CastReport, accept};
 pub use self::cast::Cast;
-pub use self::tool::{Origin, Tool};
+pub use self::tool::{Base, Origin, Tool};
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// The longest name of a tool, in characters.

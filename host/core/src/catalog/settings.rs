@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::cast::Cast;
 use crate::effect::EffectClass;
+use crate::guard::GuardSettings;
 
 /// The least memory that settings may allow an attempt, in bytes: one page.
 pub const MEMORY_BYTES_LEAST: u64 = 64 << 10;
@@ -62,6 +63,9 @@ pub struct ToolSettings {
     /// Limits of this tool.
     #[serde(default)]
     pub limits: LimitSettings,
+    /// Rates, breaker and retries of this tool.
+    #[serde(default)]
+    pub guard: GuardSettings,
     /// Set to true to leave the tool out.
     #[serde(default)]
     pub hidden: bool,

@@ -10,6 +10,7 @@ use super::cast::{self, Cast, nearest};
 use super::schema;
 use super::shape::{Field, Shape};
 use crate::effect::EffectClass;
+use crate::guard::Guards;
 use crate::limits::Limits;
 use crate::run::Runner;
 
@@ -29,10 +30,23 @@ pub struct Tool {
     pub cast: Cast,
     /// What one call of it may use.
     pub limits: Limits,
+    /// What keeps it, and others from it, safe.
+    pub guards: Guards,
     /// Where it comes from.
     pub origin: Origin,
     /// What runs it.
     pub runner: Arc<dyn Runner>,
+}
+
+/// What holds for a tool where nothing else is said of it.
+#[derive(Clone, Debug, Default)]
+pub struct Base {
+    /// What one call of it may use.
+    pub limits: Limits,
+    /// What keeps it, and others from it, safe.
+    pub guards: Guards,
+    /// How far arguments may be from its schema.
+    pub cast: Cast,
 }
 
 /// Where a tool comes from.

@@ -9,3 +9,50 @@ pub mod breaker;
 
 // Whether it may run again
 pub mod retry;
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use self::rate::RateSettings;
+use self::retry::{Latencies, RetryPolicy, RetrySettings};
+
+/// What guards a tool, where it differs from what stands above: a tool's from its component's, those from the host's, those
+/// from the defaults.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardSettings {
+    /// How often it may be called. Not limited by default.
+    pub rate: Option<RateSettings>,
+    /// Which breaker leaves it alone when it fails. Default "standard".
+    pub breaker: Option<breaker::Settings>,
+    /// How failed attempts are tried again.
+    #[serde(default)]
+    pub retry: RetrySettings,
+}
+
+/// What guards a tool.
+#[derive(Clone, Debug, Default)]
+pub struct Guards {
+    /// How often it may be called.
+    pub rate: RateSettings,
+    /// Which breaker leaves it alone when it fails.
+    pub breaker: breaker::Settings,
+    /// How failed attempts are tried again.
+    pub retry: RetryPolicy,
+    /// How long attempts that succeeded have taken.
+    pub latencies: Arc<Latencies>,
+}
+
+impl Guards {
+    /// These, with what settings say over them.
+    #[must_use]
+    pub fn with(self, settings: &GuardSettings) -> Self {
+        Guards {
+            rate: settings.rate.unwrap_or(self.rate),
+            breaker: settings.breaker.clone().unwrap_or(self.breaker),
+            retry: self.retry.with(&settings.retry),
+            latencies: Arc::default(),
+        }
+    }
+}

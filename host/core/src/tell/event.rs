@@ -1,6 +1,7 @@
 //! What happens right now? One enum of events, and the one seam through which they leave the host.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::CallId;
 use crate::effect::Effect;
@@ -52,6 +53,11 @@ pub enum Event<'a> {
         number: u32,
         /// Why it failed, if it did.
         error: Option<&'a CallError>,
+    },
+    /// The call waits, and is tried again.
+    Retry {
+        /// The wait.
+        after: Duration,
     },
     /// The call is over. This is the last word about it.
     CallEnded {
@@ -141,6 +147,7 @@ impl Sink for Tracing {
                 let source = error.source.as_ref().map(tracing::field::display);
                 tracing::info!(call, number, kind = error.kind.name(), %error, source, "attempt failed");
             }
+            Event::Retry { after } => tracing::info!(call, ?after, "tried again"),
             Event::CallEnded { failed } => tracing::debug!(call, failed = failed.map(ErrorKind::name), "call ended"),
         }
     }

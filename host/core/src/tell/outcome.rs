@@ -95,6 +95,9 @@ pub struct Report {
     pub attempts: Vec<AttemptReport>,
     /// What the call did to the world.
     pub effects: Vec<EffectRecord>,
+    /// Why it was not tried again, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_retried: Option<&'static str>,
     /// Effects beyond those that could be listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub effects_unlisted: u64,

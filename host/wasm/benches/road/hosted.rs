@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
+use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::ToolSettings;
-use toolpost_core::{Arguments, Call, Cast, Catalog, Host, HostLimits, Limits};
+use toolpost_core::{Arguments, Call, Catalog, Host, HostLimits, Limits};
 use toolpost_wasm::{Engine, EngineOptions};
 use wasmtime::{Result, error::Context as _};
 
@@ -39,10 +40,11 @@ impl Hosted {
     pub(crate) fn of(options: &EngineOptions, guests: &[(&str, Vec<u8>)]) -> Result<Arc<Self>> {
         let engine = Engine::new(options)?;
         let mut catalog = Catalog::default();
+        let base = Base { limits: limits(), ..Base::default() };
         for (name, bytes) in guests {
             let component = engine.load(name, bytes, None)?;
             for function in &component.functions {
-                let tool = component.tool(function, limits(), Cast::default(), &ToolSettings::default());
+                let tool = component.tool(function, &base, &ToolSettings::default());
                 catalog.add(tool.map_err(wasmtime::Error::msg)?)?;
             }
         }

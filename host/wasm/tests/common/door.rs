@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
-use toolpost_core::{Attempt, Cast, Catalog, Effect, EffectClass, Host, Limits};
+use toolpost_core::{Attempt, Catalog, Effect, EffectClass, Host};
 use toolpost_wasm::{Engine, EngineOptions, State};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance};
@@ -101,7 +101,7 @@ pub fn host(engine: &Engine, wat: &str, effect: EffectClass, limits: &LimitSetti
     let settings = ToolSettings { effect: Some(effect), limits: limits.clone(), ..ToolSettings::default() };
     let mut catalog = Catalog::default();
     for function in &guest.functions {
-        catalog.add(guest.tool(function, Limits::default(), Cast::Strict, &settings).unwrap()).unwrap();
+        catalog.add(guest.tool(function, &super::strict(), &settings).unwrap()).unwrap();
     }
     Host::new(catalog)
 }

@@ -23,8 +23,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{LimitSettings, Span, ToolSettings};
-use toolpost_core::{Call, CallError, Cast, Catalog, ErrorKind, Host, HostLimits, Limits, Outcome};
+use toolpost_core::guard::retry::RetryPolicy;
+use toolpost_core::guard::{Guards, breaker};
+use toolpost_core::{Call, CallError, Cast, Catalog, ErrorKind, Host, HostLimits, Outcome};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
 /// The engine of all tests that need no other one.
@@ -54,6 +57,13 @@ pub fn load(engine: &Engine, wat: &str) -> Result<Component, toolpost_wasm::Load
     engine.load("guest", &wat::parse_str(wat).unwrap_or_else(|error| panic!("{error}\n{wat}")), None)
 }
 
+/// Arguments are taken as they are, each call is one attempt, and no breaker gets in the way of a test's next call.
+pub fn strict() -> Base {
+    let once = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
+    let guards = Guards { retry: once, breaker: breaker::Settings::None, ..Guards::default() };
+    Base { cast: Cast::Strict, guards, ..Base::default() }
+}
+
 /// A host of these prebuilt guests, with the default limits.
 pub fn host(names: &[&str]) -> Host {
     host_with(names, &LimitSettings::default())
@@ -74,7 +84,7 @@ pub fn host_of<'a>(components: impl IntoIterator<Item = &'a Component>, limits: 
     let mut catalog = Catalog::default();
     for component in components {
         for function in &component.functions {
-            catalog.add(component.tool(function, Limits::default(), Cast::Strict, &settings).unwrap()).unwrap();
+            catalog.add(component.tool(function, &strict(), &settings).unwrap()).unwrap();
         }
     }
     Host::new(catalog)
