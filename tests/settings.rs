@@ -153,3 +153,31 @@ fn inspect_as_json_has_the_limits_of_each_tool_that_differs() {
         sheet["tools"].as_array().expect("tools").iter().map(|tool| &tool["limits"]["fuel"]).collect();
     assert_eq!(of_tools, [&serde_json::Value::Null, &serde_json::json!(7)], "{sheet}");
 }
+
+#[test]
+fn settings_guard_a_tool_and_say_who_may_use_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::copy(prebuilt("divide"), folder.path().join("divide.wasm")).expect("copied");
+    let write = |settings: &str| {
+        let components = "[components.divide]\npath = \"divide.wasm\"\n";
+        std::fs::write(folder.path().join("toolpost.toml"), format!("{settings}\n{components}")).expect("written");
+    };
+    let stderr = |args: &[&str]| String::from_utf8_lossy(&toolpost(folder.path(), args).stderr).into_owned();
+
+    write(
+        "[guard]\nrate = { tool = \"1/min\" }\nbreaker = { kind = \"adaptive\" }\nretry = { max_attempts = 2 }\n[[access]]\ntools = [\"divide_divide\"]",
+    );
+    assert!(toolpost(folder.path(), &["call", "divide_divide", "dividend=1", "divisor=2"]).status.success());
+    let hidden = stderr(&["call", "divide_divide_integers", "dividend=1", "divisor=2"]);
+    assert!(hidden.contains("no tool is named `divide_divide_integers`"), "{hidden}");
+
+    write("[guard]\nrate = { tol = \"1/min\" }\nretry = { max_attempts = 99 }\n[repeat]\nwarm = 3");
+    let faults = stderr(&["check"]);
+    for part in [
+        "toolpost.toml:2: unknown key `tol`; did you mean `tool`?",
+        "toolpost.toml:3:",
+        "toolpost.toml:5: unknown key `warm`; did you mean `warn`?",
+    ] {
+        assert!(faults.contains(part), "{part} in {faults}");
+    }
+}
