@@ -46,29 +46,33 @@ impl Cache {
         Ok(Cache { dir: dir.to_owned(), bytes_max, settings: fingerprint(engine) })
     }
 
-    /// The compiled component, from the folder where it is there and sound, else compiled now and kept.
-    ///
-    /// # Errors
-    /// The component cannot be compiled. Trouble with the folder is no error: it only costs time.
-    pub(crate) fn load(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> Result<Component> {
-        let path = self.path(digest);
-        match self.read(&path) {
-            // SAFETY: the entry was written by `write` below, by this user, and is what it was then: nobody else can write
+    /// The compiled component, where it is there and sound. Trouble with the folder is no error: it only costs time.
+    pub(crate) fn find(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        match self.read(&self.path(digest)) {
+            // SAFETY: the entry was written by `compile` below, by this user, and is what it was then: nobody else can write
             // it, and its hash holds. The engine checks that version and settings are its own.
             Ok(Some(code)) => match unsafe { Component::deserialize(engine, &code) } {
-                Ok(component) => return Ok(component),
+                Ok(component) => return Some(component),
                 Err(error) => {
-                    tracing::warn!(%error, "a compiled component does not fit this engine; it is compiled again")
+                    tracing::warn!(%error, "a compiled component does not fit this engine; it is compiled again");
                 }
             },
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "a compiled component cannot be used; it is compiled again"),
         }
+        None
+    }
+
+    /// Compiles a component, and keeps what comes of it.
+    ///
+    /// # Errors
+    /// The component cannot be compiled.
+    pub(crate) fn compile(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> Result<Component> {
         let code = engine.precompile_component(bytes)?;
-        if let Err(error) = self.write(&path, &code) {
+        if let Err(error) = self.write(&self.path(digest), &code) {
             tracing::warn!(%error, "a compiled component cannot be kept");
         }
-        // SAFETY: the code comes from this very engine, a line above.
+        // SAFETY: the code comes from this very engine, a few lines above.
         unsafe { Component::deserialize(engine, &code) }
     }
 

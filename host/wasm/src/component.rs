@@ -123,7 +123,6 @@ impl Engine {
     /// The bytes are no component, or the component asks for what this host does not offer.
     pub fn load(&self, name: &str, bytes: &[u8], wit: Option<&str>) -> Result<Component, LoadError> {
         recognise(bytes)?;
-        weigh::instances(bytes).map_err(|message| LoadError { message })?;
         let digest = format!("sha256:{}", hex(&Sha256::digest(bytes)));
         let invalid = |error: &wasmtime::Error| {
             let why = chain(error);
@@ -132,11 +131,17 @@ impl Engine {
                 if why.contains(TOO_LARGE) { "it is too large for this host" } else { "it is no valid component" };
             LoadError { message: format!("{what}: {why}") }
         };
-        let compiled = match &self.cache {
-            Some(cache) => cache.load(&self.engine, &digest, bytes),
-            None => wasmtime::component::Component::from_binary(&self.engine, bytes),
+        let compiled = match self.cache.as_ref().and_then(|cache| cache.find(&self.engine, &digest)) {
+            Some(compiled) => compiled,
+            None => {
+                weigh::instances(bytes).map_err(|message| LoadError { message })?;
+                match &self.cache {
+                    Some(cache) => cache.compile(&self.engine, &digest, bytes),
+                    None => wasmtime::component::Component::from_binary(&self.engine, bytes),
+                }
+                .map_err(|error| invalid(&error))?
+            }
         };
-        let compiled = compiled.map_err(|error| invalid(&error))?;
         let ty = compiled.component_type();
         let mut imports: Vec<Import> = ty
             .imports(&self.engine)

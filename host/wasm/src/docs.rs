@@ -20,7 +20,9 @@ pub(crate) const TEXT_BYTES_MAX: usize = 256 << 10;
 const ITEM_BYTES_MAX: usize = 4 << 10;
 /// The deepest nesting of types in a text that is read at all: the parser works recursively.
 const NESTING_MAX: usize = 100;
-/// The parser works recursively along names for types, too: room for as many as fit into a text.
+/// The parser works recursively along names for types, too: beyond so many there must be room for as many as fit into a
+/// text.
+const NAMES_MAX: usize = 200;
 const STACK_BYTES: usize = 256 << 20;
 
 /// The documentation of a component.
@@ -106,9 +108,12 @@ impl Documentation {
 }
 
 fn parse(text: &str) -> Result<UnresolvedPackageGroup, String> {
+    let parse = || UnresolvedPackageGroup::parse("tool.wit", text).map_err(|(_, error)| error.to_string());
+    if text.matches('=').count() <= NAMES_MAX {
+        return parse();
+    }
     std::thread::scope(|scope| {
         let parser = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let parse = || UnresolvedPackageGroup::parse("tool.wit", text).map_err(|(_, error)| error.to_string());
         let parsing = parser.spawn_scoped(scope, parse).map_err(|error| error.to_string())?;
         parsing.join().unwrap_or_else(|_| Err("the parser gave up".into()))
     })
