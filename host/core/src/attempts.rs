@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::call::{CallerKey, PermittedCall};
 use crate::effect::EffectClass;
-use crate::guard::breaker::{self, Registry};
+use crate::guard::breaker::{self, Breaker, Registry};
 use crate::guard::rate::Rates;
-use crate::guard::retry::{AttemptInfo, Budgets, CallRetries, Decision, Fence, Spent, Stop};
+use crate::guard::retry::{AttemptInfo, Budget, Budgets, CallRetries, Decision, Fence, Spent, Stop};
 use crate::guard::slot::{Slot, Slots};
 use crate::limits::HostLimits;
 use crate::run::Attempt;
@@ -76,8 +76,8 @@ impl Admitted {
     async fn attempts(self, mut trail: Trail, mut caller: Option<oneshot::Receiver<Infallible>>) -> Outcome {
         let Admitted { call, guarding, now, deadline, slot } = self;
         let guards = &call.tool.guards;
-        let budget = guarding.budgets.of(&call.call.caller.id, &call.tool.name);
-        let retries = CallRetries::default();
+        let (tenant, dependency) = (&call.call.caller.id, &call.tool.name);
+        let mut counts: Option<(CallRetries, Budget)> = None;
         let (mut started, mut slot) = (now, Ok(slot));
         let (mut waited, mut spent): (Option<Duration>, Option<Spent>) = (None, None);
         loop {
@@ -88,7 +88,7 @@ impl Admitted {
             let error = match result {
                 Ok(output) => {
                     guards.latencies.succeeded(started.elapsed());
-                    spent.map_or_else(|| budget.first_try_worked(), Spent::worked);
+                    spent.map_or_else(|| guarding.budgets.first_try_worked(tenant, dependency), Spent::worked);
                     return trail.end(Ok(output));
                 }
                 Err(error) => error,
@@ -97,13 +97,15 @@ impl Admitted {
             let number = u32::try_from(trail.report.attempts.len()).unwrap_or(u32::MAX);
             let floor = guards.latencies.floor();
             let info = AttemptInfo { number, error: &error, fence, waited_before: waited, now, deadline, floor };
+            let made = || (CallRetries::default(), guarding.budgets.of(tenant, dependency));
+            let (retries, budget) = counts.get_or_insert_with(made);
             let decision = match caller.as_mut().map(oneshot::Receiver::try_recv) {
                 Some(Err(oneshot::error::TryRecvError::Closed)) => Decision::Stop { why: Stop::NotWanted },
                 // What computes and does nothing else comes to the same end.
                 _ if call.tool.effect == EffectClass::Pure && error.kind == ErrorKind::TimedOut => {
                     Decision::Stop { why: Stop::NotRetryable }
                 }
-                _ => guards.retry.decide(&info, &retries, &budget, &mut fastrand::Rng::new()),
+                _ => guards.retry.decide(&info, retries, budget, &mut fastrand::Rng::new()),
             };
             match decision {
                 Decision::Stop { why } => {
@@ -132,11 +134,15 @@ async fn attempt(
     trail: &mut Trail,
 ) -> (Result<Output, CallError>, Fence) {
     let tool = &call.tool;
-    let key = breaker::Key::tool(tool.name.as_str());
-    let breaker = guarding.breakers.get(&key, &tool.guards.breaker, tool.limits.attempt_time_max);
-    let permit = match breaker.acquire() {
+    let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.name.as_str()));
+    let breaker = match &tool.guards.breaker {
+        // There is one only where an operator has something against the tool.
+        breaker::Settings::None => guarding.breakers.find(key),
+        settings => Some(guarding.breakers.get(key, settings, tool.limits.attempt_time_max)),
+    };
+    let permit = match breaker.as_ref().map(Breaker::acquire).transpose() {
         Ok(permit) => permit,
-        Err(rejection) => return (Err(rejection.into_error(&key)), Fence::Nothing),
+        Err(rejection) => return (Err(rejection.into_error(key)), Fence::Nothing),
     };
     let number = u32::try_from(trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
     let deadline = deadline.min(after(started, tool.limits.attempt_time_max));
@@ -145,7 +151,9 @@ async fn attempt(
 
     let result = run(&attempt, slot).await;
 
-    permit.settle(&result);
+    if let Some(permit) = permit {
+        permit.settle(&result);
+    }
     trail.teller.tell(&Event::AttemptEnded { number, error: result.as_ref().err() });
     let (effects, unlisted) = attempt.gate().records();
     let fence = Fence::of(&effects, unlisted, false);

@@ -192,3 +192,19 @@ async fn a_call_that_comes_too_often_is_told_when_to_come_back_and_retries_are_n
     assert!(by("ann").await.result.is_ok());
     assert_eq!(runs.load(SeqCst), 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_can_isolate_a_tool_also_where_no_breaker_watches_it() {
+    use toolpost_core::guard::breaker::{Key, Settings};
+    let settings = json!({"retry": {"backoff": "none"}, "breaker": {"kind": "none"}});
+    let (host, runs) = host(EffectClass::Reads, settings, |_, _| async { Err(unavailable()) });
+    for _ in 0..20 {
+        assert_eq!(call(&host).await.result.unwrap_err().message, "the service is away");
+    }
+    let breaker = host.breakers().get(&Key::tool("work"), &Settings::None, seconds(30));
+    breaker.isolate("ops", "it misbehaves", None);
+    assert_eq!(call(&host).await.result.unwrap_err().kind, ErrorKind::CircuitOpen);
+    breaker.release("ops", "it behaves");
+    assert_eq!(call(&host).await.result.unwrap_err().message, "the service is away");
+    assert_eq!(runs.load(SeqCst), 21);
+}

@@ -239,3 +239,16 @@ proptest! {
         prop_assert!(after == ms(50) || last.contains(&(after.as_millis() as u64)));
     }
 }
+
+#[test]
+fn what_worked_at_once_is_paid_into_a_purse_that_there_is_and_makes_none() {
+    let budgets = Budgets::default();
+    budgets.first_try_worked("ann", "orders");
+    assert_eq!(budgets.remembered(), 0, "a purse that was never used is full");
+    let budget = budgets.of("ann", "orders");
+    drop(budget.spend(Cost::Retry));
+    let before = budget.tokens();
+    budgets.first_try_worked("ann", "orders");
+    budgets.first_try_worked("bob", "orders");
+    assert_eq!((budget.tokens(), budgets.remembered()), (before + 1, 1));
+}

@@ -10,7 +10,7 @@ pub mod breaker;
 // Whether it may run again
 pub mod retry;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 
@@ -40,11 +40,20 @@ pub struct Guards {
     pub breaker: breaker::Settings,
     /// How failed attempts are tried again.
     pub retry: RetryPolicy,
+    /// The breaker's key, which is made once.
+    pub(crate) breaker_key: OnceLock<breaker::Key>,
     /// How long attempts that succeeded have taken.
     pub latencies: Arc<Latencies>,
 }
 
 impl Guards {
+    /// No policies at all: one attempt, no breaker, no rate.
+    #[must_use]
+    pub fn none() -> Self {
+        let retry = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
+        Guards { breaker: breaker::Settings::None, retry, ..Guards::default() }
+    }
+
     /// These, with what settings say over them.
     #[must_use]
     pub fn with(self, settings: &GuardSettings) -> Self {
@@ -52,6 +61,7 @@ impl Guards {
             rate: settings.rate.unwrap_or(self.rate),
             breaker: settings.breaker.clone().unwrap_or(self.breaker),
             retry: self.retry.with(&settings.retry),
+            breaker_key: OnceLock::new(),
             latencies: Arc::default(),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::ToolSettings;
+use toolpost_core::guard::Guards;
 use toolpost_core::{Arguments, Call, Catalog, Host, HostLimits, Limits};
 use toolpost_wasm::{Engine, EngineOptions};
 use wasmtime::{Result, error::Context as _};
@@ -40,7 +41,8 @@ impl Hosted {
     pub(crate) fn of(options: &EngineOptions, guests: &[(&str, Vec<u8>)]) -> Result<Arc<Self>> {
         let engine = Engine::new(options)?;
         let mut catalog = Catalog::default();
-        let base = Base { limits: limits(), ..Base::default() };
+        // The bare road, without policies.
+        let base = Base { limits: limits(), guards: Guards::none(), ..Base::default() };
         for (name, bytes) in guests {
             let component = engine.load(name, bytes, None)?;
             for function in &component.functions {

@@ -25,8 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{LimitSettings, Span, ToolSettings};
-use toolpost_core::guard::retry::RetryPolicy;
-use toolpost_core::guard::{Guards, breaker};
+use toolpost_core::guard::Guards;
 use toolpost_core::{Call, CallError, Cast, Catalog, ErrorKind, Host, HostLimits, Outcome};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
@@ -59,9 +58,7 @@ pub fn load(engine: &Engine, wat: &str) -> Result<Component, toolpost_wasm::Load
 
 /// Arguments are taken as they are, each call is one attempt, and no breaker gets in the way of a test's next call.
 pub fn strict() -> Base {
-    let once = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
-    let guards = Guards { retry: once, breaker: breaker::Settings::None, ..Guards::default() };
-    Base { cast: Cast::Strict, guards, ..Base::default() }
+    Base { cast: Cast::Strict, guards: Guards::none(), ..Base::default() }
 }
 
 /// A host of these prebuilt guests, with the default limits.

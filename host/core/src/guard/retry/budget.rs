@@ -132,6 +132,16 @@ impl Budgets {
         held.budgets.entry(key).or_insert_with(Budget::full).clone()
     }
 
+    /// A call of the dependency has worked at once. Nothing is remembered of one that never failed: its purse is full.
+    pub fn first_try_worked(&self, tenant: &str, dependency: &str) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !held.budgets.is_empty()
+            && let Some(budget) = held.budgets.get(&(tenant.to_owned(), dependency.to_owned()))
+        {
+            budget.first_try_worked();
+        }
+    }
+
     /// How many purses are remembered.
     #[must_use]
     pub fn remembered(&self) -> usize {
