@@ -87,6 +87,10 @@ impl Admitted {
             };
             let error = match result {
                 Ok(output) => {
+                    // Who never tries again asks neither how long an attempt takes nor what a retry costs.
+                    if guards.retry.max_attempts <= 1 {
+                        return trail.end(Ok(output));
+                    }
                     guards.latencies.succeeded(started.elapsed());
                     spent.map_or_else(|| guarding.budgets.first_try_worked(tenant, dependency), Spent::worked);
                     return trail.end(Ok(output));
