@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use toolpost::{Call, CallId, Content, Event, Outcome, Output, Sink};
+use toolpost::{Call, Content, Event, Outcome, Output, Sink, Told};
 
 use crate::args::{LimitArgs, SourceArgs, load};
 use crate::exit::{Exit, Stop};
@@ -137,8 +137,8 @@ struct Progress {
 }
 
 impl Sink for Progress {
-    fn tell(&self, _: &CallId, event: &Event<'_>) {
-        match event {
+    fn tell(&self, told: &Told<'_>) {
+        match told.event {
             Event::Progress { done, total, message } => {
                 let total = total.map_or_else(String::new, |total| format!(" of {total}"));
                 let message = message.map_or_else(String::new, |message| format!(", {message}"));

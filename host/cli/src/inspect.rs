@@ -42,7 +42,8 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
     let builder = if is_named { builder } else { builder.tools(&args.file) };
     let Loaded { host, components, faults } = load(builder).await;
     let Some(component) = components.first() else { return Err(Stop::faults(faults)) };
-    let tools: Vec<&Tool> = host.catalog().tools().map(|tool| &**tool).collect();
+    let catalog = host.catalog();
+    let tools: Vec<&Tool> = catalog.tools().map(|tool| &**tool).collect();
     if args.json {
         let sheets = tools.iter().map(|tool| {
             let mut sheet = list::sheet(tool);

@@ -25,7 +25,7 @@ use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Outcome, Output, R
 pub(crate) struct Guarding {
     pub(crate) slots: Slots,
     pub(crate) rates: Rates,
-    pub(crate) breakers: Registry,
+    pub(crate) breakers: Arc<Registry>,
     budgets: Budgets,
     caller_key: CallerKey,
 }
@@ -35,7 +35,7 @@ impl Guarding {
         Guarding {
             slots: Slots::new(limits),
             rates: Rates::new(Instant::now()),
-            breakers: Registry::default(),
+            breakers: Arc::default(),
             budgets: Budgets::default(),
             caller_key: CallerKey::fresh(),
         }

@@ -1,6 +1,6 @@
 //! The road of a call. Start reading here: [`Host::call`] is the whole life of a call on one screen.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::time::Instant;
 
@@ -12,88 +12,102 @@ use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::check::{self, Check};
 use crate::guard::breaker::Registry;
 use crate::limits::HostLimits;
-use crate::tell::{CallError, Outcome, Sink, Trail};
+use crate::tell::{CallError, Event, Outcome, Sink, Trail, Voice};
 
-/// A set of tools, and everything that is needed to run a call of one of them.
+/// A set of tools, and everything that is needed to run a call of one of them. A clone is the same host.
+#[derive(Clone)]
 pub struct Host {
+    rooms: Arc<RwLock<Arc<Rooms>>>,
+}
+
+/// What a call finds on its road. A call that has begun keeps what it found, whatever changes meanwhile.
+#[derive(Clone)]
+struct Rooms {
     catalog: Catalog,
     access: Access,
     repetition: Arc<Repetition>,
     checks: Vec<Arc<dyn Check>>,
     guarding: Arc<Guarding>,
-    sinks: Arc<[Arc<dyn Sink>]>,
+    voice: Arc<Voice>,
 }
 
 impl Host {
     /// A host of these tools, with the default limits, no further checks and nobody listening.
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
-        Host {
+        let rooms = Rooms {
             catalog,
             access: Access::default(),
             repetition: Arc::default(),
             checks: Vec::new(),
             guarding: Arc::new(Guarding::new(HostLimits::default())),
-            sinks: Arc::new([]),
-        }
+            voice: Arc::default(),
+        };
+        Host { rooms: Arc::new(RwLock::new(Arc::new(rooms))) }
     }
 
     /// Sets what all calls together may use.
     #[must_use]
-    pub fn with_limits(mut self, limits: HostLimits) -> Self {
-        self.guarding = Arc::new(Guarding::new(limits));
-        self
+    pub fn with_limits(self, limits: HostLimits) -> Self {
+        self.with(|rooms| rooms.guarding = Arc::new(Guarding::new(limits)))
     }
 
     /// Sets who may use which tool.
     #[must_use]
-    pub fn with_access(mut self, access: Access) -> Self {
-        self.access = access;
-        self
+    pub fn with_access(self, access: Access) -> Self {
+        self.with(|rooms| rooms.access = access)
     }
 
     /// Sets when a session that goes round in circles is told so, and stopped.
     #[must_use]
-    pub fn with_repetition(mut self, settings: RepeatSettings) -> Self {
-        self.repetition = Arc::new(Repetition::new(settings));
-        self
+    pub fn with_repetition(self, settings: RepeatSettings) -> Self {
+        self.with(|rooms| rooms.repetition = Arc::new(Repetition::new(settings)))
     }
 
     /// Adds a check, behind those that are there.
     #[must_use]
-    pub fn with_check(mut self, check: Arc<dyn Check>) -> Self {
-        self.checks.push(check);
-        self
+    pub fn with_check(self, check: Arc<dyn Check>) -> Self {
+        self.with(|rooms| rooms.checks.push(check))
     }
 
     /// Adds a listener.
     #[must_use]
-    pub fn with_sink(mut self, sink: Arc<dyn Sink>) -> Self {
-        self.sinks = self.sinks.iter().cloned().chain([sink]).collect();
+    pub fn with_sink(self, sink: Arc<dyn Sink>) -> Self {
+        self.with(|rooms| rooms.voice = Arc::new(rooms.voice.with(sink)))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Rooms)) -> Self {
+        change(Arc::make_mut(&mut self.rooms.write().unwrap_or_else(PoisonError::into_inner)));
         self
     }
 
-    /// The tools that a caller may use.
-    pub fn tools_of(&self, caller: &Caller) -> impl Iterator<Item = &Arc<Tool>> {
-        self.catalog.tools().filter(|tool| self.access.allows(caller, &tool.name))
+    fn rooms(&self) -> Arc<Rooms> {
+        self.rooms.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The tools that a caller may use, by name.
+    #[must_use]
+    pub fn tools_of(&self, caller: &Caller) -> Vec<Arc<Tool>> {
+        let Rooms { catalog, access, .. } = &*self.rooms();
+        catalog.tools().filter(|tool| access.allows(caller, &tool.name)).cloned().collect()
     }
 
     /// The tools.
     #[must_use]
-    pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+    pub fn catalog(&self) -> Catalog {
+        self.rooms().catalog.clone()
     }
 
     /// The breakers of its tools, for an operator.
     #[must_use]
-    pub fn breakers(&self) -> &Registry {
-        &self.guarding.breakers
+    pub fn breakers(&self) -> Arc<Registry> {
+        self.rooms().guarding.breakers.clone()
     }
 
     /// Calls that run, and calls that wait for a place.
     #[must_use]
     pub fn in_use(&self) -> (usize, usize) {
-        self.guarding.slots.in_use()
+        self.rooms().guarding.slots.in_use()
     }
 
     /// Runs a call, from the first look at it to its outcome. There is always an outcome; a failure is one too.
@@ -103,18 +117,22 @@ impl Host {
     /// that may change something goes on to its own end, so that nobody is left with half of an effect, and is not followed
     /// by another one.
     pub async fn call(&self, call: Call) -> Outcome {
-        let mut trail = Trail::start(&call, self.sinks.clone());
-        match self.admit(call, &mut trail).await {
+        let rooms = self.rooms();
+        let mut trail = Trail::start(&call, rooms.voice.clone());
+        match rooms.admit(call, &mut trail).await {
             Ok(admitted) => admitted.outcome(trail).await,
             Err(error) => trail.end(Err(error)),
         }
     }
+}
 
+impl Rooms {
     /// From the request to a call that may run, and has a place to run in.
     async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admitted, CallError> {
         let tool = self.catalog.find_among(&call.tool, |tool| self.access.allows(&call.caller, tool))?;
         let accepted = accept(tool, call)?;
         trail.report.cast = accepted.cast.clone();
+        trail.teller.tell(&Event::CallAccepted { call: &accepted });
         trail.repeats = self.repetition.judge(&accepted)?;
         let call = Arc::new(check::permit(&self.checks, accepted).await?);
 
@@ -131,6 +149,6 @@ impl Host {
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host").field("catalog", &self.catalog).finish_non_exhaustive()
+        f.debug_struct("Host").field("catalog", &self.catalog()).finish_non_exhaustive()
     }
 }

@@ -73,4 +73,4 @@ pub use host::Host;
 pub use limits::{HostLimits, Limits};
 pub use native::Native;
 pub use run::{Attempt, Runner};
-pub use tell::{CallError, Content, ErrorKind, Event, Level, Outcome, Output, Report, Sink, Stage};
+pub use tell::{CallError, Content, ErrorKind, Event, Level, Outcome, Output, Report, Sink, Stage, Told};

@@ -18,7 +18,7 @@ fn in_group(group: &str) -> Caller {
 }
 
 fn seen(host: &Host, caller: &Caller) -> Vec<String> {
-    host.tools_of(caller).map(|tool| tool.name.clone()).collect()
+    host.tools_of(caller).iter().map(|tool| tool.name.clone()).collect()
 }
 
 const ALL: [&str; 3] = ["orders_create", "orders_list", "text_echo"];

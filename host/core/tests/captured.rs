@@ -131,16 +131,16 @@ async fn the_limits_of_a_tool_hold_for_its_log_and_its_output() {
 
 /// Counts what it is told, by kind.
 #[derive(Default)]
-struct Told(std::sync::Mutex<(usize, usize, usize)>);
+struct Counts(std::sync::Mutex<(usize, usize, usize)>);
 
-impl toolpost_core::Sink for Told {
-    fn tell(&self, _: &toolpost_core::CallId, event: &toolpost_core::Event<'_>) {
+impl toolpost_core::Sink for Counts {
+    fn tell(&self, told: &toolpost_core::Told<'_>) {
         use toolpost_core::Event;
-        let mut told = self.0.lock().unwrap();
-        match event {
-            Event::Progress { message, .. } => told.0 += message.unwrap_or_default().len(),
-            Event::Partial { text } => told.1 += text.len(),
-            Event::Log { message, .. } => told.2 += message.len(),
+        let mut counts = self.0.lock().unwrap();
+        match told.event {
+            Event::Progress { message, .. } => counts.0 += message.unwrap_or_default().len(),
+            Event::Partial { text } => counts.1 += text.len(),
+            Event::Log { message, .. } => counts.2 += message.len(),
             _ => {}
         }
     }
@@ -160,7 +160,7 @@ async fn listeners_are_told_no_more_than_may_be_kept() {
     });
     let mut catalog = Catalog::default();
     catalog.add(tool).unwrap();
-    let told = std::sync::Arc::new(Told::default());
+    let told = std::sync::Arc::new(Counts::default());
     let outcome = Host::new(catalog).with_sink(told.clone()).call(Call::new("loud", json!({}))).await;
     assert!(outcome.result.is_ok());
     let (progress, parts, log) = *told.0.lock().unwrap();

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use toolpost_core::effect::Fate;
 use toolpost_core::{
     AcceptedCall, Attempt, Call, CallError, CallId, Catalog, Check, Effect, EffectClass, ErrorKind, Event, Host,
-    HostLimits, Native, Sink, Tool,
+    HostLimits, Native, Sink, Told, Tool,
 };
 
 const CLASSES: [EffectClass; 4] = [EffectClass::Pure, EffectClass::Reads, EffectClass::Writes, EffectClass::Destroys];
@@ -68,9 +68,9 @@ fn work(class: EffectClass, count: Arc<Count>) -> Tool {
 struct Ends(Mutex<Vec<(String, Option<ErrorKind>)>>);
 
 impl Sink for Ends {
-    fn tell(&self, call: &CallId, event: &Event<'_>) {
-        if let Event::CallEnded { failed } = event {
-            self.0.lock().unwrap().push((call.to_string(), *failed));
+    fn tell(&self, told: &Told<'_>) {
+        if let Event::CallEnded { outcome } = told.event {
+            self.0.lock().unwrap().push((outcome.call.to_string(), outcome.failed()));
         }
     }
 }

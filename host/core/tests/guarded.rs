@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{
-    Attempt, Call, CallError, CallId, Caller, Catalog, Effect, EffectClass, ErrorKind, Event, Host, HostLimits, Native,
-    Outcome, Sink, Stage,
+    Attempt, Call, CallError, Caller, Catalog, Effect, EffectClass, ErrorKind, Event, Host, HostLimits, Native,
+    Outcome, Sink, Stage, Told,
 };
 
 fn seconds(seconds: u64) -> Duration {
@@ -50,16 +50,16 @@ async fn call(host: &Host) -> Outcome {
 }
 
 #[derive(Default)]
-struct Told(Mutex<Vec<String>>);
+struct Lines(Mutex<Vec<String>>);
 
-impl Sink for Told {
-    fn tell(&self, _: &CallId, event: &Event<'_>) {
-        self.0.lock().unwrap().push(match event {
+impl Sink for Lines {
+    fn tell(&self, told: &Told<'_>) {
+        self.0.lock().unwrap().push(match told.event {
             Event::CallStarted { .. } => "call".into(),
             Event::AttemptStarted { number } => format!("attempt {number}"),
             Event::AttemptEnded { error, .. } => error.map_or("good", |_| "bad").into(),
             Event::Retry { .. } => "retry".into(),
-            Event::CallEnded { failed } => failed.map_or("ok".into(), |kind| kind.name().into()),
+            Event::CallEnded { outcome } => outcome.failed().map_or("ok".into(), |kind| kind.name().into()),
             _ => "more".into(),
         });
     }
@@ -71,7 +71,7 @@ async fn what_failed_for_a_while_is_tried_again() {
     let (host, runs) = host(EffectClass::Writes, settings, |run, _| async move {
         if run < 3 { Err(unavailable()) } else { Ok(json!(run)) }
     });
-    let told = Arc::new(Told::default());
+    let told = Arc::new(Lines::default());
     let host = host.with_sink(told.clone());
     let started = Instant::now();
     let outcome = call(&host).await;
@@ -80,7 +80,8 @@ async fn what_failed_for_a_while_is_tried_again() {
     let errors: Vec<bool> = outcome.report.attempts.iter().map(|attempt| attempt.error.is_some()).collect();
     assert_eq!(errors, [true, true, false]);
     assert_eq!(started.elapsed(), seconds(4));
-    let expected = ["call", "attempt 1", "bad", "retry", "attempt 2", "bad", "retry", "attempt 3", "good", "ok"];
+    let expected =
+        ["call", "more", "attempt 1", "bad", "retry", "attempt 2", "bad", "retry", "attempt 3", "good", "ok"];
     assert_eq!(*told.0.lock().unwrap(), expected);
 }
 

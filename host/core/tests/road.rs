@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use toolpost_core::catalog::shape::{Integer, Shape};
 use toolpost_core::{
     AcceptedCall, Attempt, Call, CallError, CallId, Caller, Catalog, Check, Effect, EffectClass, ErrorKind, Event,
-    Host, Level, Native, Outcome, Sink, Stage, Tool,
+    Host, Level, Native, Outcome, Sink, Stage, Told, Tool,
 };
 
 const CLASSES: [EffectClass; 2] = [EffectClass::Reads, EffectClass::Writes];
@@ -43,29 +43,32 @@ fn error(outcome: &Outcome) -> (ErrorKind, Stage, &str) {
 
 /// Writes down what is told, a line for each event.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<String>>);
+struct Recorder(Mutex<Vec<(u64, String)>>);
 
 impl Sink for Recorder {
-    fn tell(&self, call: &CallId, event: &Event<'_>) {
-        let line = match event {
-            Event::CallStarted { tool } => format!("call of {tool}"),
+    fn tell(&self, told: &Told<'_>) {
+        let line = match told.event {
+            Event::CallStarted { call } => format!("call of {}", call.tool),
+            Event::CallAccepted { call } => format!("accepted {}", call.arguments),
             Event::AttemptStarted { number } => format!("attempt {number}"),
             Event::Progress { done, total, message } => format!("progress {done} of {total:?}: {message:?}"),
             Event::Partial { text } => format!("part {text}"),
             Event::Log { level, message } => format!("log {}: {message}", level.name()),
             Event::Effect { effect } => format!("effect {} on {}", effect.action, effect.target),
             Event::AttemptEnded { number, error } => format!("attempt {number} ended: {:?}", error.map(|e| e.kind)),
-            Event::CallEnded { failed } => format!("call ended: {failed:?}"),
+            Event::CallEnded { outcome } => format!("call ended: {:?}", outcome.failed()),
             other => panic!("{other:?}"),
         };
-        self.0.lock().unwrap().push(format!("{call}: {line}"));
+        self.0.lock().unwrap().push((told.seq, format!("{}: {line}", told.call.unwrap())));
     }
 }
 
 impl Recorder {
-    /// What was told so far; it is forgotten then.
+    /// What was told so far, in the order of its numbers; it is forgotten then.
     fn told(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        let told = std::mem::take(&mut *self.0.lock().unwrap());
+        assert!(told.is_sorted_by(|one, next| one.0 + 1 == next.0), "{told:?}");
+        told.into_iter().map(|(_, line)| line).collect()
     }
 }
 
@@ -158,6 +161,7 @@ async fn everything_about_a_call_is_told_in_the_order_in_which_it_happens() {
             json!({}),
             vec![
                 "one: call of busy",
+                "one: accepted {}",
                 "one: attempt 1",
                 "one: log info: begin",
                 "one: progress 1 of Some(2): Some(\"half\")",

@@ -13,8 +13,8 @@ use toolpost_core::effect::Fate;
 use toolpost_core::guard::retry::RetrySettings;
 use toolpost_core::guard::{GuardSettings, breaker};
 use toolpost_core::{
-    Attempt, Call, CallError, CallId, Catalog, Effect, EffectClass, ErrorKind, Event, Host, HostLimits, Level, Limits,
-    Native, Outcome, Sink, Stage, Tool,
+    Attempt, Call, CallError, Catalog, Effect, EffectClass, ErrorKind, Event, Host, HostLimits, Level, Limits, Native,
+    Outcome, Sink, Stage, Told, Tool,
 };
 
 const CLASSES: [EffectClass; 2] = [EffectClass::Reads, EffectClass::Writes];
@@ -81,7 +81,7 @@ fn effect() -> Effect {
 struct Counter(Mutex<usize>);
 
 impl Sink for Counter {
-    fn tell(&self, _: &CallId, _: &Event<'_>) {
+    fn tell(&self, _: &Told<'_>) {
         *self.0.lock().unwrap() += 1;
     }
 }
@@ -233,8 +233,8 @@ async fn not_even_what_a_stopped_tool_does_while_it_is_dropped_has_an_effect() {
     #[derive(Default)]
     struct Parts(Mutex<Vec<String>>);
     impl Sink for Parts {
-        fn tell(&self, _: &CallId, event: &Event<'_>) {
-            if let Event::Partial { text } | Event::Log { message: text, .. } = event {
+        fn tell(&self, told: &Told<'_>) {
+            if let Event::Partial { text } | Event::Log { message: text, .. } = told.event {
                 self.0.lock().unwrap().push((*text).to_owned());
             }
         }

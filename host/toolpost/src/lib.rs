@@ -35,7 +35,7 @@ pub use build::{Builder, Fault, Faults, Loaded};
 pub use settings::Settings;
 pub use toolpost_core::{
     Arguments, Attempt, Call, CallError, CallId, Caller, Cast, Catalog, Check, Content, Effect, EffectClass, ErrorKind,
-    Event, Host, HostLimits, Level, Limits, Native, Outcome, Output, Report, Sink, Stage, Tool,
+    Event, Host, HostLimits, Level, Limits, Native, Outcome, Output, Report, Sink, Stage, Told, Tool,
 };
 
 // The README's example is a test.

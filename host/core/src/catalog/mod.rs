@@ -26,10 +26,10 @@ use crate::tell::{CallError, ErrorKind, Stage};
 /// The longest name of a tool, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 40;
 
-/// The tools of a host, by name.
+/// The tools of a host, by name. A clone costs nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    tools: BTreeMap<String, Arc<Tool>>,
+    tools: Arc<BTreeMap<String, Arc<Tool>>>,
 }
 
 /// A tool cannot have its name.
@@ -83,7 +83,7 @@ impl Catalog {
             let between = [other.origin.describe(), tool.origin.describe()];
             return Err(NameError::Taken { name: tool.name, between });
         }
-        self.tools.insert(tool.name.clone(), Arc::new(tool));
+        Arc::make_mut(&mut self.tools).insert(tool.name.clone(), Arc::new(tool));
         Ok(())
     }
 

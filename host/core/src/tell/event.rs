@@ -1,11 +1,12 @@
 //! What happens right now? One enum of events, and the one seam through which they leave the host.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::call::CallId;
+use crate::call::{AcceptedCall, Call, CallId};
 use crate::effect::Effect;
-use crate::tell::{CallError, ErrorKind};
+use crate::tell::{CallError, ErrorKind, Outcome};
 
 /// Something that happened to a call.
 #[derive(Clone, Debug)]
@@ -13,8 +14,13 @@ use crate::tell::{CallError, ErrorKind};
 pub enum Event<'a> {
     /// A call came in.
     CallStarted {
-        /// The tool that is asked for.
-        tool: &'a str,
+        /// The call as it was made.
+        call: &'a Call,
+    },
+    /// Its tool is known, and its arguments fit.
+    CallAccepted {
+        /// The call with the arguments that are judged, shown and run.
+        call: &'a AcceptedCall,
     },
     /// An attempt begins.
     AttemptStarted {
@@ -61,8 +67,8 @@ pub enum Event<'a> {
     },
     /// The call is over. This is the last word about it.
     CallEnded {
-        /// The kind of failure, if it failed.
-        failed: Option<ErrorKind>,
+        /// What came of it.
+        outcome: &'a Outcome,
     },
 }
 
@@ -89,31 +95,64 @@ impl Level {
     }
 }
 
+/// An event, and what it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// The number of the event in its host; the first is 1. A later event of the same call has a higher number.
+    pub seq: u64,
+    /// The call; none where the event is about the host itself.
+    pub call: Option<&'a CallId>,
+    /// What happened.
+    pub event: &'a Event<'a>,
+}
+
 /// Something that listens. It is called where the event happens, so it must not block.
 pub trait Sink: Send + Sync {
     /// Takes an event in.
-    fn tell(&self, call: &CallId, event: &Event<'_>);
+    fn tell(&self, told: &Told<'_>);
 }
 
-/// Tells the sinks of a host about one call. Telling costs nothing where nobody listens.
+/// Numbers what happens in a host, and tells every sink. Telling costs nothing where nobody listens.
+#[derive(Default)]
+pub struct Voice {
+    sinks: Vec<Arc<dyn Sink>>,
+    told: AtomicU64,
+}
+
+impl Voice {
+    /// The same, with one more sink.
+    #[must_use]
+    pub fn with(&self, sink: Arc<dyn Sink>) -> Self {
+        let sinks = self.sinks.iter().cloned().chain([sink]).collect();
+        Voice { sinks, told: AtomicU64::new(self.told.load(Ordering::Relaxed)) }
+    }
+
+    /// Tells every sink.
+    pub fn tell(&self, call: Option<&CallId>, event: &Event<'_>) {
+        if !self.sinks.is_empty() {
+            let seq = self.told.fetch_add(1, Ordering::Relaxed) + 1;
+            self.sinks.iter().for_each(|sink| sink.tell(&Told { seq, call, event }));
+        }
+    }
+}
+
+/// The voice of its host, about one call.
 #[derive(Clone)]
 pub struct Teller {
     call: CallId,
-    sinks: Arc<[Arc<dyn Sink>]>,
+    voice: Arc<Voice>,
 }
 
 impl Teller {
     /// The voice of one call.
     #[must_use]
-    pub fn new(call: CallId, sinks: Arc<[Arc<dyn Sink>]>) -> Self {
-        Teller { call, sinks }
+    pub fn new(call: CallId, voice: Arc<Voice>) -> Self {
+        Teller { call, voice }
     }
 
     /// Tells every sink.
     pub fn tell(&self, event: &Event<'_>) {
-        for sink in self.sinks.iter() {
-            sink.tell(&self.call, event);
-        }
+        self.voice.tell(Some(&self.call), event);
     }
 }
 
@@ -128,10 +167,11 @@ impl std::fmt::Debug for Teller {
 pub struct Tracing;
 
 impl Sink for Tracing {
-    fn tell(&self, call: &CallId, event: &Event<'_>) {
-        let call = call.as_str();
-        match event {
-            Event::CallStarted { tool } => tracing::debug!(call, tool, "call started"),
+    fn tell(&self, told: &Told<'_>) {
+        let call = told.call.map(CallId::as_str);
+        match told.event {
+            Event::CallStarted { call: Call { tool, .. } } => tracing::debug!(call, tool, "call started"),
+            Event::CallAccepted { .. } => tracing::debug!(call, "call accepted"),
             Event::AttemptStarted { number } => tracing::debug!(call, number, "attempt started"),
             Event::Progress { done, total, message } => tracing::debug!(call, done, total, message, "progress"),
             Event::Partial { text } => tracing::debug!(call, bytes = text.len(), "partial result"),
@@ -148,7 +188,9 @@ impl Sink for Tracing {
                 tracing::info!(call, number, kind = error.kind.name(), %error, source, "attempt failed");
             }
             Event::Retry { after } => tracing::info!(call, ?after, "tried again"),
-            Event::CallEnded { failed } => tracing::debug!(call, failed = failed.map(ErrorKind::name), "call ended"),
+            Event::CallEnded { outcome } => {
+                tracing::debug!(call, failed = outcome.failed().map(ErrorKind::name), "call ended");
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ mod event;
 mod trail;
 
 pub use self::error::{CallError, ErrorKind, Fault, Retry, Rule, Stage};
-pub use self::event::{Event, Level, Sink, Teller, Tracing};
+pub use self::event::{Event, Level, Sink, Teller, Told, Tracing, Voice};
 pub(crate) use self::outcome::milliseconds;
 pub use self::outcome::{AttemptReport, Captured, Content, Outcome, Output, Report};
 pub(crate) use self::trail::Trail;

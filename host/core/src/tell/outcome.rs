@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::error::CallError;
+use super::error::{CallError, ErrorKind};
 use crate::call::CallId;
 use crate::catalog::CastReport;
 use crate::effect::EffectRecord;
@@ -21,6 +21,14 @@ pub struct Outcome {
     pub result: Result<Output, CallError>,
     /// What it took.
     pub report: Report,
+}
+
+impl Outcome {
+    /// The kind of failure, if it failed.
+    #[must_use]
+    pub fn failed(&self) -> Option<ErrorKind> {
+        self.result.as_ref().err().map(|error| error.kind)
+    }
 }
 
 /// What a tool answered.

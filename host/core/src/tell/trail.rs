@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{CallError, ErrorKind, Event, Outcome, Output, Report, Sink, Teller};
+use super::{CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Teller, Voice};
 use crate::call::{Call, CallId};
 use crate::check::repeat::Remembered;
 
@@ -20,9 +20,9 @@ pub(crate) struct Trail {
 }
 
 impl Trail {
-    pub(crate) fn start(call: &Call, sinks: Arc<[Arc<dyn Sink>]>) -> Self {
-        let teller = Teller::new(call.id.clone(), sinks);
-        teller.tell(&Event::CallStarted { tool: &call.tool });
+    pub(crate) fn start(call: &Call, voice: Arc<Voice>) -> Self {
+        let teller = Teller::new(call.id.clone(), voice);
+        teller.tell(&Event::CallStarted { call });
         Trail {
             call: call.id.clone(),
             tool: call.tool.clone(),
@@ -35,22 +35,28 @@ impl Trail {
     }
 
     pub(crate) fn end(mut self, mut result: Result<Output, CallError>) -> Outcome {
-        self.told = true;
         let again = self.repeats.take().and_then(|repeats| repeats.end(&result));
         if let Ok(output) = &mut result {
             output.notes.extend(again);
         }
-        self.teller.tell(&Event::CallEnded { failed: result.as_ref().err().map(|error| error.kind) });
+        self.last_word(result)
+    }
+
+    fn last_word(&mut self, result: Result<Output, CallError>) -> Outcome {
+        self.told = true;
         let mut report = std::mem::take(&mut self.report);
         report.time = self.started.elapsed();
-        Outcome { call: self.call.clone(), tool: std::mem::take(&mut self.tool), result, report }
+        let outcome = Outcome { call: self.call.clone(), tool: std::mem::take(&mut self.tool), result, report };
+        self.teller.tell(&Event::CallEnded { outcome: &outcome });
+        outcome
     }
 }
 
 impl Drop for Trail {
     fn drop(&mut self) {
         if !self.told {
-            self.teller.tell(&Event::CallEnded { failed: Some(ErrorKind::Cancelled) });
+            let gone = CallError::new(ErrorKind::Cancelled, Stage::Run, "the caller went away");
+            self.last_word(Err(gone));
         }
     }
 }
