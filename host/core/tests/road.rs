@@ -161,7 +161,7 @@ async fn everything_about_a_call_is_told_in_the_order_in_which_it_happens() {
             json!({}),
             vec![
                 "one: call of busy",
-                "one: accepted {}",
+                "one: accepted {\"number\":null}",
                 "one: attempt 1",
                 "one: log info: begin",
                 "one: progress 1 of Some(2): Some(\"half\")",

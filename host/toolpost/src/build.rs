@@ -18,6 +18,7 @@ use toolpost_wasm::{Component, Engine, EngineOptions};
 
 use self::said::Said;
 use crate::settings::{ComponentSettings, Settings};
+use crate::store::Store;
 
 /// Makes a native tool out of the limits that its host has for every tool.
 type MakeTool = Box<dyn FnOnce(Base) -> Tool + Send + Sync>;
@@ -31,6 +32,7 @@ pub struct Builder {
     sinks: Vec<Arc<dyn Sink>>,
     checks: Vec<Arc<dyn Check>>,
     overrides: LimitSettings,
+    store: Option<Arc<Store>>,
 }
 
 /// A host, and what was found on the way to it.
@@ -127,6 +129,13 @@ impl Builder {
     #[must_use]
     pub fn check(mut self, check: Arc<dyn Check>) -> Self {
         self.checks.push(check);
+        self
+    }
+
+    /// Keeps on disk what must survive this program. Without a store it is kept in memory.
+    #[must_use]
+    pub fn store(mut self, store: Arc<Store>) -> Self {
+        self.store = Some(store);
         self
     }
 

@@ -25,6 +25,9 @@
 // What the operator says
 pub mod settings;
 
+// What is kept on disk
+pub mod store;
+
 // From settings and files to a host
 mod build;
 
@@ -33,6 +36,7 @@ pub use toolpost_wasm as wasm;
 
 pub use build::{Builder, Fault, Faults, Loaded};
 pub use settings::Settings;
+pub use store::Store;
 pub use toolpost_core::{
     Arguments, Attempt, Call, CallError, CallId, Caller, Cast, Catalog, Check, Content, Effect, EffectClass, ErrorKind,
     Event, Host, HostLimits, Level, Limits, Native, Outcome, Output, Report, Sink, Stage, Told, Tool,

@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use toolpost_core::catalog::settings::{bytes_within, number_within};
 use toolpost_core::check::authorize::Access;
 use toolpost_core::check::repeat::RepeatSettings;
@@ -49,6 +50,9 @@ pub struct Settings {
     /// When a session that goes round in circles is told so, and stopped.
     #[serde(default)]
     pub repeat: RepeatSettings,
+    /// Where the host keeps what must survive it.
+    #[serde(default)]
+    pub store: StoreSettings,
     /// The components, by the name that begins the names of their tools.
     #[serde(default)]
     pub components: BTreeMap<String, ComponentSettings>,
@@ -79,6 +83,14 @@ pub struct HostSettings {
     pub cache: Option<PathBuf>,
     /// How much compiled code is kept. Default "1 GiB".
     pub cache_size: Option<Bytes>,
+}
+
+/// Where the host keeps what must survive it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// The folder. Default: one for each folder of settings, in the user's data folder.
+    pub dir: Option<PathBuf>,
 }
 
 /// What is said of one component.
@@ -151,6 +163,21 @@ impl Settings {
             Some(dir) => Some(self.base.join(dir)),
             None => dirs::cache_dir().map(|dir| dir.join("toolpost").join("compiled")),
         }
+    }
+
+    /// The folder of what is kept, where there is one.
+    #[must_use]
+    pub fn store_dir(&self) -> Option<PathBuf> {
+        if let Some(dir) = &self.store.dir {
+            return Some(self.base.join(dir));
+        }
+        // Settings of another folder are another host: a key that is used there is free here.
+        let here = if self.base.as_os_str().is_empty() { Path::new(".") } else { &self.base };
+        let here = here.canonicalize().ok()?;
+        let name = here.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let hash = Sha256::digest(here.as_os_str().as_encoded_bytes());
+        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        dirs::data_local_dir().map(|dir| dir.join("toolpost").join(format!("{name}-{hash}")))
     }
 
     /// The line in which the settings of a component's tool begin.

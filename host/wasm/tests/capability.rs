@@ -11,7 +11,7 @@ use common::asks::{self, Asked, HTTP, POLL, PREOPENS, SOCKETS, STDIN};
 use common::{blocking, call, span};
 use serde_json::{Value, json};
 use toolpost_core::catalog::settings::{Bytes, LimitSettings};
-use toolpost_core::{Call, Caller, Event, Level, Sink};
+use toolpost_core::{Call, CallId, Caller, Event, Level, Sink};
 
 /// Runs a guest that asks the host for something.
 fn answer(imports: &str, asked: &[Asked<'_>], signature: &str, core: &str, arguments: Value) -> Value {
@@ -230,7 +230,7 @@ fn a_tool_learns_of_its_call_what_it_may_know_and_not_who_calls() {
 struct Told(Mutex<Vec<String>>);
 
 impl Sink for Told {
-    fn tell(&self, told: &toolpost_core::tell::Told<'_>) {
+    fn tell(&self, told: &toolpost_core::Told<'_>) {
         let line = match told.event {
             Event::Progress { done, total, message } => format!("{done}/{}: {}", total.unwrap(), message.unwrap()),
             Event::Partial { text } => format!("partial {text:?}"),

@@ -1,0 +1,131 @@
+//! What is kept on disk: one folder of this machine, with embedded SQLite databases and no server to start.
+//!
+//! Several processes may use one folder at once: whatever decides something is one transaction that begins by taking the
+//! write lock. The databases are opened when they are first used.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous, SqliteTransaction,
+};
+use tokio::sync::OnceCell;
+
+/// How long a process waits for another one's write.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Connections that read at once, of one process to one database.
+const READERS_MAX: u32 = 4;
+
+/// The folder of a host, with all that it keeps.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    state: OnceCell<Database>,
+    log: OnceCell<Database>,
+}
+
+/// One database: a connection that writes, and some that read.
+#[derive(Debug)]
+pub struct Database {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+/// Why something cannot be kept, or had back.
+#[derive(Debug)]
+pub struct StoreError(Box<dyn std::error::Error + Send + Sync>);
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the store: {}", self.0)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError(error.into())
+    }
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        StoreError(error.into())
+    }
+}
+
+impl Store {
+    /// The store in that folder. Nothing is read or made yet.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Store { dir: dir.into(), state: OnceCell::new(), log: OnceCell::new() }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What decides whether something happens: each commit is on the disk before it counts (`synchronous = FULL`).
+    ///
+    /// # Errors
+    /// The folder cannot be made, or holds something else.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the database closed, or open for the next one who asks.
+    pub async fn state(&self) -> Result<&Database, StoreError> {
+        let open = || Database::open(&self.dir, "state.db", SqliteSynchronous::Full, include_str!("store/state.sql"));
+        self.state.get_or_try_init(open).await
+    }
+
+    /// What is only told: after a power cut the last entries may be missing (`synchronous = NORMAL`).
+    ///
+    /// # Errors
+    /// As for [`Store::state`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::state`].
+    pub async fn log(&self) -> Result<&Database, StoreError> {
+        let open = || Database::open(&self.dir, "log.db", SqliteSynchronous::Normal, include_str!("store/log.sql"));
+        self.log.get_or_try_init(open).await
+    }
+}
+
+impl Database {
+    async fn open(dir: &Path, name: &str, safety: SqliteSynchronous, schema: &'static str) -> Result<Self, StoreError> {
+        // What tools were called with is nobody else's business.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let options = SqliteConnectOptions::new()
+            .filename(dir.join(name))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(safety)
+            .busy_timeout(BUSY_TIME_MAX)
+            .foreign_keys(true);
+        let pool = |connections| SqlitePoolOptions::new().max_connections(connections);
+        let writer = pool(1).connect_with(options.clone()).await?;
+        sqlx::raw_sql(schema).execute(&writer).await?;
+        let readers = pool(READERS_MAX).connect_lazy_with(options.read_only(true));
+        Ok(Database { writer, readers })
+    }
+
+    /// Begins to write: nobody else writes until the transaction is committed, or dropped and so undone.
+    ///
+    /// # Errors
+    /// Another process has the database for too long.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn write(&self) -> Result<SqliteTransaction<'static>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Where to read.
+    #[must_use]
+    pub fn read(&self) -> &SqlitePool {
+        &self.readers
+    }
+}
