@@ -92,15 +92,7 @@ impl CallId {
     /// An id that no other call has.
     #[must_use]
     pub fn fresh() -> Self {
-        const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-        let mut id = String::with_capacity(25);
-        id.push_str("call_");
-        let mut random = fastrand::u128(..);
-        for _ in 0..20 {
-            id.push(DIGITS.get(random as usize % DIGITS.len()).copied().map_or('0', char::from));
-            random >>= 5;
-        }
-        CallId(id.into())
+        CallId(format!("call_{:020x}", fastrand::u128(..1 << 80)).into())
     }
 
     /// An id that the caller has given.

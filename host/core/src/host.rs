@@ -88,8 +88,9 @@ impl Host {
     /// The tools that a caller may use, by name.
     #[must_use]
     pub fn tools_of(&self, caller: &Caller) -> Vec<Arc<Tool>> {
-        let Rooms { catalog, access, .. } = &*self.rooms();
-        catalog.tools().filter(|tool| access.allows(caller, &tool.name)).cloned().collect()
+        let rooms = self.rooms();
+        let access = rooms.access.of(caller);
+        rooms.catalog.tools().filter(|tool| access.allows(&tool.name)).cloned().collect()
     }
 
     /// The tools.
@@ -129,7 +130,8 @@ impl Host {
 impl Rooms {
     /// From the request to a call that may run, and has a place to run in.
     async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admitted, CallError> {
-        let tool = self.catalog.find_among(&call.tool, |tool| self.access.allows(&call.caller, tool))?;
+        let access = self.access.of(&call.caller);
+        let tool = self.catalog.find_among(&call.tool, |tool| access.allows(tool))?;
         let accepted = accept(tool, call)?;
         trail.report.cast = accepted.cast.clone();
         trail.teller.tell(&Event::CallAccepted { call: &accepted });

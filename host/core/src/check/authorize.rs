@@ -79,21 +79,40 @@ impl Access {
         Access { rules }
     }
 
+    /// What the rules say of one caller, whose names are put together once for all tools.
+    #[must_use]
+    pub fn of(&self, caller: &Caller) -> CallerAccess<'_> {
+        let names = if self.rules.is_empty() { Vec::new() } else { names(caller) };
+        CallerAccess { rules: &self.rules, names }
+    }
+}
+
+/// What the rules say of one caller.
+#[derive(Debug)]
+pub struct CallerAccess<'a> {
+    rules: &'a [AccessRule],
+    names: Vec<String>,
+}
+
+impl CallerAccess<'_> {
     /// Whether the caller may use the tool of that name.
     #[must_use]
-    pub fn allows(&self, caller: &Caller, tool: &str) -> bool {
-        let mut fitting = self.rules.iter().filter(|rule| rule.fits(caller, tool)).peekable();
+    pub fn allows(&self, tool: &str) -> bool {
+        let mut fitting = self.rules.iter().filter(|rule| rule.fits(&self.names, tool)).peekable();
         self.rules.is_empty() || fitting.peek().is_some() && fitting.all(|rule| !rule.deny)
     }
 }
 
 impl AccessRule {
-    fn fits(&self, caller: &Caller, tool: &str) -> bool {
-        let groups = caller.groups.iter().map(|group| format!("{GROUP}{group}"));
-        // What calls itself a group is none.
-        let id = Some(caller.id.clone()).filter(|id| !id.starts_with(GROUP));
-        let names: Vec<String> = id.into_iter().chain(groups).collect();
+    fn fits(&self, names: &[String], tool: &str) -> bool {
         self.tools.iter().any(|pattern| pattern.fits(tool))
             && self.callers.iter().any(|pattern| names.iter().any(|name| pattern.fits(name)))
     }
+}
+
+/// The names by which rules can speak of a caller. What calls itself a group is none.
+fn names(caller: &Caller) -> Vec<String> {
+    let groups = caller.groups.iter().map(|group| format!("{GROUP}{group}"));
+    let id = Some(caller.id.clone()).filter(|id| !id.starts_with(GROUP));
+    id.into_iter().chain(groups).collect()
 }
