@@ -142,10 +142,9 @@ impl Rooms {
         let (name, caller) = (&call.tool.name, &call.call.caller.id);
         self.guarding.rates.admit(asked, name, caller, &call.tool.guards.rate)?;
         let slot = self.guarding.slots.take(call.tool.limits.call_time_max).await;
-        let now = Instant::now();
-        trail.report.waited = now - asked;
+        trail.report.waited = asked.elapsed();
         let deadline = after(asked, call.tool.limits.call_time_max);
-        Ok(Admitted { call, guarding: self.guarding.clone(), now, deadline, slot: slot? })
+        Ok(Admitted { call, guarding: self.guarding.clone(), deadline, slot: slot? })
     }
 }
 

@@ -154,6 +154,24 @@ async fn a_caller_who_goes_away_gets_no_further_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_who_goes_away_between_two_attempts_gets_no_second_one() {
+    for class in [EffectClass::Reads, EffectClass::Writes] {
+        let settings = json!({"retry": {"backoff": {"fixed": {"delay": "10s"}}}, "breaker": {"kind": "none"}});
+        let (host, runs) =
+            host(class, settings, |run, _| async move { if run == 2 { Ok(json!(run)) } else { Err(unavailable()) } });
+        let told = Arc::new(Lines::default());
+        let host = host.with_sink(told.clone());
+        assert!(tokio::time::timeout(seconds(5), call(&host)).await.is_err(), "{class:?}");
+        // It does not wait for what it does not do any more.
+        sleep(Duration::from_millis(1)).await;
+        let ended = if class.may_change() { "tool_failed" } else { "cancelled" };
+        assert_eq!(*told.0.lock().unwrap(), ["call", "more", "attempt 1", "bad", "retry", ended], "{class:?}");
+        sleep(seconds(100)).await;
+        assert_eq!((runs.load(SeqCst), host.in_use()), (1, (0, 0)), "{class:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tool_that_keeps_failing_is_left_alone_until_it_is_tried_out() {
     let well = Arc::new(AtomicU32::new(0));
     let now = well.clone();

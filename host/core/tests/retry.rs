@@ -456,7 +456,7 @@ proptest! {
                 prop_assert!(now + after + floor.max(ms(50)) <= deadline);
                 prop_assert_eq!(retries.made(), 1);
                 prop_assert!(budget.tokens() < before);
-                spent.worked();
+                spent.give_back();
                 prop_assert_eq!(budget.tokens(), before);
             }
             Decision::Stop { why } => {

@@ -32,7 +32,7 @@ fn a_retry_costs_14_after_throttling_5_and_a_hedge_14() {
         let budget = Budget::full();
         drop(budget.spend(cost).unwrap());
         assert_eq!(budget.tokens(), TOKENS_MAX - tokens, "{cost:?}: dropped, it stays paid");
-        budget.spend(cost).unwrap().worked();
+        budget.spend(cost).unwrap().give_back();
         assert_eq!(budget.tokens(), TOKENS_MAX - tokens, "{cost:?}: it comes back when it has worked");
     }
 }
@@ -81,7 +81,7 @@ fn a_budget_is_never_negative_nor_above_its_cap_however_many_use_it() {
                         if rng.bool()
                             && let Some((spent, cost)) = held.pop()
                         {
-                            spent.worked();
+                            spent.give_back();
                             net += i64::from(cost.tokens());
                         }
                         assert!(budget.tokens() <= TOKENS_MAX);
@@ -219,7 +219,7 @@ proptest! {
                 }
                 _ => {
                     if let Some((spent, cost)) = held.pop() {
-                        spent.worked();
+                        spent.give_back();
                         wanted += i64::from(cost.tokens());
                     }
                 }

@@ -42,7 +42,7 @@ pub struct Budget(Arc<AtomicU32>);
 
 /// What was paid. Dropping it leaves it paid: the dependency has borne the attempt, whatever became of it.
 #[derive(Debug)]
-#[must_use = "say whether it was worth it: `worked` gives it back"]
+#[must_use = "`give_back` it when it was worth it, or when nothing came of it"]
 pub struct Spent {
     budget: Budget,
     cost: Cost,
@@ -82,8 +82,8 @@ impl Budget {
 }
 
 impl Spent {
-    /// It was worth it: what was paid comes back.
-    pub fn worked(self) {
+    /// It was worth it, or was not needed after all: what was paid comes back.
+    pub fn give_back(self) {
         self.budget.fill(self.cost.tokens());
     }
 }
@@ -180,7 +180,7 @@ impl CallRetries {
     }
 
     /// Gives back one that was taken and not made.
-    pub(super) fn give_back(&self) {
+    pub(crate) fn give_back(&self) {
         let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |made| made.checked_sub(1));
     }
 

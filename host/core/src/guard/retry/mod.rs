@@ -111,7 +111,7 @@ pub enum Decision {
     Retry {
         /// The wait in front of it.
         after: Duration,
-        /// What was paid for it; tell it when the retry has worked.
+        /// What was paid for it; it comes back when the retry has worked.
         spent: Spent,
     },
     /// No.

@@ -1,0 +1,113 @@
+//! One attempt: it begins, runs to its end or its deadline, and is written down.
+
+use std::pin::pin;
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Attempts, after};
+use crate::guard::breaker::{self, Breaker, Permit};
+use crate::guard::retry::Fence;
+use crate::guard::slot::Slot;
+use crate::run::Attempt;
+use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Output, Stage, Trail};
+
+/// An attempt, and what it holds. Dropping it gives everything back, and tells the breaker that nobody waited for the end.
+pub(super) struct Begun {
+    pub(super) attempt: Attempt,
+    permit: Option<Permit>,
+    slot: Slot,
+}
+
+impl Begun {
+    /// Asks the breaker; then the attempt has begun.
+    pub(super) fn begin(of: &Attempts, number: u32, slot: Slot) -> Result<Begun, CallError> {
+        let Attempts { call, guarding, deadline, trail, .. } = of;
+        let tool = &call.tool;
+        let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.name.as_str()));
+        let breaker = match &tool.guards.breaker {
+            // There is one only where an operator has something against the tool.
+            breaker::Settings::None => guarding.breakers.find(key),
+            settings => Some(guarding.breakers.get(key, settings, tool.limits.attempt_time_max)),
+        };
+        let permit =
+            breaker.as_ref().map(Breaker::acquire).transpose().map_err(|rejection| rejection.into_error(key))?;
+        let started = Instant::now();
+        let deadline = (*deadline).min(after(started, tool.limits.attempt_time_max));
+        let teller = trail.teller.clone();
+        teller.tell(&Event::AttemptStarted { number });
+        let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, deadline, teller);
+        Ok(Begun { attempt, permit, slot })
+    }
+
+    /// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.
+    pub(super) async fn run(&self) -> Result<Output, CallError> {
+        /// Closes the gate however the attempt ends, also when it is dropped.
+        struct Close<'a>(&'a Attempt);
+        impl Drop for Close<'_> {
+            fn drop(&mut self) {
+                self.0.gate().close();
+            }
+        }
+
+        // Locals are dropped in reverse order: first the gate closes, then the running tool goes, and its place is free
+        // when `self` goes. The tool is pinned here, because what is awaited by value is dropped at the end of the `await`.
+        let attempt = &self.attempt;
+        let running = async { attempt.call.tool.runner.run(attempt).await };
+        let mut running = pin!(std::panic::AssertUnwindSafe(running).catch_unwind());
+        let _close = Close(attempt);
+        match timeout_at(attempt.deadline, running.as_mut()).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(panicked(&*panic)),
+            Err(_) => Err(timed_out(attempt)),
+        }
+    }
+
+    /// Gives the place back, tells and writes down how it ended, and says what it did.
+    pub(super) fn end(self, result: &Result<Output, CallError>, trail: &mut Trail) -> Fence {
+        let Begun { attempt, permit, slot } = self;
+        drop(slot);
+        if let Some(permit) = permit {
+            permit.settle(result);
+        }
+        let error = result.as_ref().err();
+        trail.teller.tell(&Event::AttemptEnded { number: attempt.number, error });
+        let (effects, unlisted) = attempt.gate().records();
+        let fence = Fence::of(&effects, unlisted, false);
+        trail.report.effects.extend(effects);
+        trail.report.effects_unlisted += unlisted;
+        trail.report.attempts.push(report(&attempt, error));
+        fence
+    }
+}
+
+fn timed_out(attempt: &Attempt) -> CallError {
+    let limits = attempt.call.tool.limits;
+    let (what, limit, setting) = if attempt.deadline < after(attempt.started, limits.attempt_time_max) {
+        ("the call did not end", limits.call_time_max, "limits.call_time")
+    } else {
+        ("the tool did not answer", limits.attempt_time_max, "limits.time")
+    };
+    let limit = humantime::format_duration(limit);
+    CallError::new(ErrorKind::TimedOut, Stage::Run, format!("{what} within {limit}"))
+        .with_help(format!("ask for less at once, or raise `{setting}`"))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> CallError {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    crate::bug!(Stage::Run, "the runner of a tool panicked: {text}")
+}
+
+fn report(attempt: &Attempt, error: Option<&CallError>) -> AttemptReport {
+    AttemptReport {
+        number: attempt.number,
+        time: attempt.started.elapsed(),
+        fuel: attempt.meter.fuel(),
+        memory_bytes_peak: attempt.meter.memory_bytes_peak(),
+        stdout: attempt.meter.stdout.captured(),
+        stderr: attempt.meter.stderr.captured(),
+        log: attempt.meter.log.captured(),
+        error: error.cloned(),
+    }
+}
