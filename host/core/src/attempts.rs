@@ -15,11 +15,12 @@ use tokio::time::{Instant, sleep};
 
 use self::once::Begun;
 use crate::call::{CallerKey, PermittedCall};
+use crate::deadline::Deadline;
 use crate::effect::EffectClass;
 use crate::guard::breaker::Registry;
 use crate::guard::rate::Rates;
 use crate::guard::retry::{AttemptInfo, Budget, Budgets, CallRetries, Decision, Fence, Spent, Stop};
-use crate::guard::slot::{Slot, Slots};
+use crate::guard::slot::{Need, Slot, Slots};
 use crate::limits::HostLimits;
 use crate::tell::{CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Trail};
 
@@ -48,14 +49,15 @@ impl Guarding {
 pub(crate) struct Admitted {
     pub(crate) call: Arc<PermittedCall>,
     pub(crate) guarding: Arc<Guarding>,
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Deadline,
+    pub(crate) need: Need,
     pub(crate) slot: Slot,
 }
 
 impl Admitted {
     pub(crate) async fn outcome(self, trail: Trail) -> Outcome {
-        let Admitted { call, guarding, deadline, slot } = self;
-        let attempts = Attempts { call, guarding, deadline, trail, caller: None, counts: None, last: None };
+        let Admitted { call, guarding, deadline, need, slot } = self;
+        let attempts = Attempts { call, guarding, deadline, need, trail, caller: None, counts: None, last: None };
         if attempts.call.tool.effect.may_change() {
             attempts.detached(slot).await
         } else {
@@ -68,7 +70,9 @@ impl Admitted {
 struct Attempts {
     call: Arc<PermittedCall>,
     guarding: Arc<Guarding>,
-    deadline: Instant,
+    deadline: Deadline,
+    /// What each attempt needs in order to run.
+    need: Need,
     trail: Trail,
     /// Says when the caller has gone, where the attempts do not go with it.
     caller: Option<oneshot::Receiver<Infallible>>,
@@ -158,7 +162,7 @@ impl Attempts {
 
     /// Whether a failed attempt is followed by another one.
     fn decide(&mut self, error: &CallError, fence: Fence) -> Decision {
-        let Attempts { call, guarding, deadline, trail, caller, counts, last } = self;
+        let Attempts { call, guarding, deadline, trail, caller, counts, last, .. } = self;
         let gone = caller.as_mut().map(oneshot::Receiver::try_recv);
         if matches!(gone, Some(Err(oneshot::error::TryRecvError::Closed))) {
             return Decision::Stop { why: Stop::NotWanted };
@@ -174,7 +178,7 @@ impl Attempts {
             fence,
             waited_before: last.as_ref().map(|(waited, _)| *waited),
             now: Instant::now(),
-            deadline: *deadline,
+            deadline: deadline.at,
             floor: guards.latencies.floor(),
         };
         let made = || (CallRetries::default(), guarding.budgets.of(&call.call.caller.id, &call.tool.name));
@@ -184,10 +188,10 @@ impl Attempts {
 
     /// Waits, then for a place; nothing when the caller goes meanwhile.
     async fn place_after(&mut self, wait: Duration) -> Option<Result<Slot, CallError>> {
-        let Attempts { guarding, deadline, caller, .. } = self;
+        let Attempts { guarding, deadline, need, caller, .. } = self;
         let next = pin!(async {
             sleep(wait).await;
-            guarding.slots.take(deadline.saturating_duration_since(Instant::now())).await
+            guarding.slots.take(need, None, *deadline).await
         });
         let gone = pin!(async {
             match caller {
@@ -210,10 +214,4 @@ impl Attempts {
             retries.give_back();
         }
     }
-}
-
-/// So much later. A span that no clock can show is never over.
-pub(crate) fn after(start: Instant, span: Duration) -> Instant {
-    const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
-    start.checked_add(span).unwrap_or(start + NEVER)
 }

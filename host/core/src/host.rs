@@ -4,12 +4,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::time::Instant;
 
-use crate::attempts::{Admitted, Guarding, after};
+use crate::attempts::{Admitted, Guarding};
 use crate::call::{Call, Caller};
 use crate::catalog::{Catalog, Tool, accept};
 use crate::check::authorize::Access;
 use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::check::{self, Check};
+use crate::deadline::Deadline;
 use crate::guard::breaker::Registry;
 use crate::limits::HostLimits;
 use crate::tell::{CallError, Event, Outcome, Sink, Trail, Voice};
@@ -141,10 +142,11 @@ impl Rooms {
         let asked = Instant::now();
         let (name, caller) = (&call.tool.name, &call.call.caller.id);
         self.guarding.rates.admit(asked, name, caller, &call.tool.guards.rate)?;
-        let slot = self.guarding.slots.take(call.tool.limits.call_time_max).await;
+        let deadline = Deadline::new(asked, call.tool.limits.call_time_max, None);
+        let need = self.catalog.need(&call.tool);
+        let slot = self.guarding.slots.take(&need, None, deadline).await;
         trail.report.waited = asked.elapsed();
-        let deadline = after(asked, call.tool.limits.call_time_max);
-        Ok(Admitted { call, guarding: self.guarding.clone(), deadline, slot: slot? })
+        Ok(Admitted { call, guarding: self.guarding.clone(), deadline, need, slot: slot? })
     }
 }
 

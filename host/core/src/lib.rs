@@ -54,6 +54,7 @@ pub mod check;
 pub mod guard;
 
 // The road
+mod deadline;
 pub mod host;
 
 // Run it

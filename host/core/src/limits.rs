@@ -88,10 +88,12 @@ pub struct HostLimits {
     pub max_parallel: usize,
     /// Calls that may wait for a place; 1,024 by default. One more is refused as `Busy`.
     pub max_waiting: usize,
+    /// How many calls may be inside of one another; 8 by default. One that is deeper is refused.
+    pub max_depth: usize,
 }
 
 impl Default for HostLimits {
     fn default() -> Self {
-        HostLimits { max_parallel: 64, max_waiting: 1_024 }
+        HostLimits { max_parallel: 64, max_waiting: 1_024, max_depth: 8 }
     }
 }

@@ -80,7 +80,7 @@ fn host(tool: Tool) -> (Host, Arc<Ends>) {
     let mut catalog = Catalog::default();
     catalog.add(tool).unwrap();
     let ends = Arc::new(Ends::default());
-    let limits = HostLimits { max_parallel: 1, max_waiting: 4 };
+    let limits = HostLimits { max_parallel: 1, max_waiting: 4, ..HostLimits::default() };
     (Host::new(catalog).with_limits(limits).with_sink(ends.clone()), ends)
 }
 

@@ -129,7 +129,7 @@ async fn a_call_that_waits_for_its_next_attempt_holds_no_place() {
     let (host, _) = host(EffectClass::Reads, settings, |run, _| async move {
         if run == 1 { Err(unavailable()) } else { Ok(json!(run)) }
     });
-    let host = Arc::new(host.with_limits(HostLimits { max_parallel: 1, max_waiting: 0 }));
+    let host = Arc::new(host.with_limits(HostLimits { max_parallel: 1, max_waiting: 0, ..HostLimits::default() }));
     let waiting = tokio::spawn({
         let host = host.clone();
         async move { call(&host).await }

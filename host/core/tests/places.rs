@@ -73,7 +73,7 @@ fn host(class: EffectClass, max_parallel: usize, max_waiting: usize) -> (Host, A
     let watch = Arc::new(Watch::default());
     let mut catalog = Catalog::default();
     catalog.add(work(class, watch.clone())).unwrap();
-    (Host::new(catalog).with_limits(HostLimits { max_parallel, max_waiting }), watch)
+    (Host::new(catalog).with_limits(HostLimits { max_parallel, max_waiting, ..HostLimits::default() }), watch)
 }
 
 async fn call(host: &Host, number: u8) -> Outcome {

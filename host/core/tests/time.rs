@@ -132,7 +132,7 @@ async fn a_limit_may_be_as_long_as_a_span_of_time_can_be() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_for_a_place_no_longer_than_it_may_take() {
-    let one_place = HostLimits { max_parallel: 1, max_waiting: 8 };
+    let one_place = HostLimits { max_parallel: 1, max_waiting: 8, ..HostLimits::default() };
     for class in CLASSES {
         let ran = Arc::new(Mutex::new(0));
         let count = ran.clone();
@@ -166,7 +166,8 @@ async fn the_time_of_a_call_includes_its_wait_for_a_place() {
         let mut catalog = Catalog::default();
         catalog.add(takes(seconds(60), class, limits(seconds(30), seconds(10)))).unwrap();
         catalog.add(Tool { name: "long".into(), ..takes(seconds(6), class, Limits::default()) }).unwrap();
-        let host = Host::new(catalog).with_limits(HostLimits { max_parallel: 1, max_waiting: 8 });
+        let host =
+            Host::new(catalog).with_limits(HostLimits { max_parallel: 1, max_waiting: 8, ..HostLimits::default() });
         let (_, outcome) = tokio::join!(host.call(Call::new("long", json!({}))), call(&host));
         assert_eq!(outcome.result.unwrap_err().kind, ErrorKind::TimedOut);
         assert_eq!((outcome.report.waited, outcome.report.time), (seconds(6), seconds(10)), "{class:?}");

@@ -79,8 +79,11 @@ async fn a_call_may_be_dropped_after_any_number_of_polls() {
 async fn a_call_that_is_dropped_while_it_waits_for_a_place_leaves_the_place_to_the_next() {
     let door = Arc::new(Door::default());
     let engine = engine(&door);
-    let host = host(&engine, GUEST, EffectClass::Pure, &LimitSettings::default())
-        .with_limits(HostLimits { max_parallel: 1, max_waiting: 2 });
+    let host = host(&engine, GUEST, EffectClass::Pure, &LimitSettings::default()).with_limits(HostLimits {
+        max_parallel: 1,
+        max_waiting: 2,
+        ..HostLimits::default()
+    });
     let waiting = || host.call(Call::new("guest_work", json!({})));
     {
         let mut running = pin!(host.call(Call::new("guest_wait", json!({}))));

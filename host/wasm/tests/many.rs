@@ -24,7 +24,7 @@ fn memory_maps() -> usize {
 async fn sleep_at_once(engine: &Engine, max_parallel: usize) -> BTreeMap<&'static str, usize> {
     let nap = engine.load_file("nap", &prebuilt_file("nap")).unwrap();
     let limits = LimitSettings { time: span("5m"), call_time: span("10m"), ..LimitSettings::default() };
-    let limits_of_host = HostLimits { max_parallel, max_waiting: CALLS };
+    let limits_of_host = HostLimits { max_parallel, max_waiting: CALLS, ..HostLimits::default() };
     let host = Arc::new(host_of([&nap], &limits).with_limits(limits_of_host));
     let before = resident_kib();
     let naps = async {

@@ -5,7 +5,8 @@ use std::pin::pin;
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Attempts, after};
+use super::Attempts;
+use crate::deadline::{Deadline, after};
 use crate::guard::breaker::{self, Breaker, Permit};
 use crate::guard::retry::Fence;
 use crate::guard::slot::Slot;
@@ -17,6 +18,8 @@ pub(super) struct Begun {
     pub(super) attempt: Attempt,
     permit: Option<Permit>,
     slot: Slot,
+    /// The deadline of its call.
+    deadline: Deadline,
 }
 
 impl Begun {
@@ -33,11 +36,11 @@ impl Begun {
         let permit =
             breaker.as_ref().map(Breaker::acquire).transpose().map_err(|rejection| rejection.into_error(key))?;
         let started = Instant::now();
-        let deadline = (*deadline).min(after(started, tool.limits.attempt_time_max));
+        let ends = deadline.at.min(after(started, tool.limits.attempt_time_max));
         let teller = trail.teller.clone();
         teller.tell(&Event::AttemptStarted { number });
-        let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, deadline, teller);
-        Ok(Begun { attempt, permit, slot })
+        let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller);
+        Ok(Begun { attempt, permit, slot, deadline: *deadline })
     }
 
     /// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.
@@ -59,13 +62,13 @@ impl Begun {
         match timeout_at(attempt.deadline, running.as_mut()).await {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(panicked(&*panic)),
-            Err(_) => Err(timed_out(attempt)),
+            Err(_) => Err(self.timed_out()),
         }
     }
 
     /// Gives the place back, tells and writes down how it ended, and says what it did.
     pub(super) fn end(self, result: &Result<Output, CallError>, trail: &mut Trail) -> Fence {
-        let Begun { attempt, permit, slot } = self;
+        let Begun { attempt, permit, slot, .. } = self;
         drop(slot);
         if let Some(permit) = permit {
             permit.settle(result);
@@ -79,18 +82,16 @@ impl Begun {
         trail.report.attempts.push(report(&attempt, error));
         fence
     }
-}
 
-fn timed_out(attempt: &Attempt) -> CallError {
-    let limits = attempt.call.tool.limits;
-    let (what, limit, setting) = if attempt.deadline < after(attempt.started, limits.attempt_time_max) {
-        ("the call did not end", limits.call_time_max, "limits.call_time")
-    } else {
-        ("the tool did not answer", limits.attempt_time_max, "limits.time")
-    };
-    let limit = humantime::format_duration(limit);
-    CallError::new(ErrorKind::TimedOut, Stage::Run, format!("{what} within {limit}"))
-        .with_help(format!("ask for less at once, or raise `{setting}`"))
+    fn timed_out(&self) -> CallError {
+        let limit = self.attempt.call.tool.limits.attempt_time_max;
+        if self.attempt.deadline < after(self.attempt.started, limit) {
+            return self.deadline.passed(Stage::Run, "the call did not end", "ask for less at once");
+        }
+        let limit = humantime::format_duration(limit);
+        CallError::new(ErrorKind::TimedOut, Stage::Run, format!("the tool did not answer within {limit}"))
+            .with_help("ask for less at once, or raise `limits.time`")
+    }
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> CallError {

@@ -15,12 +15,14 @@ mod accept;
 // What the operator says
 pub mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use self::accept::{CastReport, accept};
 pub use self::cast::Cast;
 pub use self::tool::{Base, Origin, Tool};
+use crate::guard::Guards;
+use crate::guard::slot::{ComponentRoom, Need, ToolRoom};
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// The longest name of a tool, in characters.
@@ -30,6 +32,8 @@ pub const NAME_CHARACTERS_MAX: usize = 40;
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     tools: Arc<BTreeMap<String, Arc<Tool>>>,
+    /// The components with a tool that runs alone.
+    exclusive: Arc<BTreeSet<String>>,
 }
 
 /// A tool cannot have its name.
@@ -83,8 +87,28 @@ impl Catalog {
             let between = [other.origin.describe(), tool.origin.describe()];
             return Err(NameError::Taken { name: tool.name, between });
         }
+        if let Origin::Component { component, .. } = &tool.origin
+            && tool.guards.exclusive
+        {
+            Arc::make_mut(&mut self.exclusive).insert(component.clone());
+        }
         Arc::make_mut(&mut self.tools).insert(tool.name.clone(), Arc::new(tool));
         Ok(())
+    }
+
+    /// What a call of the tool needs in order to run, beside the other tools.
+    pub(crate) fn need(&self, tool: &Tool) -> Need {
+        let Guards { parallel, waiting, exclusive, .. } = tool.guards;
+        let component = match &tool.origin {
+            Origin::Component { component, .. } if self.exclusive.contains(component) => Some(component),
+            _ => None,
+        };
+        let parallel = if exclusive { Some(1) } else { parallel };
+        let room = || ToolRoom { name: tool.name.as_str().into(), parallel, waiting };
+        Need {
+            tool: (parallel.is_some() || waiting.is_some()).then(room),
+            component: component.map(|name| ComponentRoom { name: name.as_str().into(), alone: exclusive }),
+        }
     }
 
     /// The tools, by name.

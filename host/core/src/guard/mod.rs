@@ -16,6 +16,10 @@ use serde::Deserialize;
 
 use self::rate::RateSettings;
 use self::retry::{Latencies, RetryPolicy, RetrySettings};
+use crate::catalog::settings::number_within;
+
+/// The most calls that settings may let run at once, and the most that they may let wait.
+pub const CALLS_MOST: u64 = 1_000_000;
 
 /// What guards a tool, where it differs from what stands above: a tool's from its component's, those from the host's, those
 /// from the defaults.
@@ -24,6 +28,14 @@ use self::retry::{Latencies, RetryPolicy, RetrySettings};
 pub struct GuardSettings {
     /// How often it may be called. Not limited by default.
     pub rate: Option<RateSettings>,
+    /// Calls of the tool that run at once, 1 to 1000000, among those of the host. Default: as many as the host runs.
+    #[serde(default, deserialize_with = "number_within::<_, _, 1, CALLS_MOST>")]
+    pub parallel: Option<usize>,
+    /// Calls of the tool that may wait, up to 1000000, among those of the host. Default: as many as may wait in the host.
+    #[serde(default, deserialize_with = "number_within::<_, _, 0, CALLS_MOST>")]
+    pub waiting: Option<usize>,
+    /// Whether the tool runs alone among the tools of its component. Default false.
+    pub exclusive: Option<bool>,
     /// Which breaker leaves it alone when it fails. Default "standard".
     pub breaker: Option<breaker::Settings>,
     /// How failed attempts are tried again.
@@ -36,6 +48,12 @@ pub struct GuardSettings {
 pub struct Guards {
     /// How often it may be called.
     pub rate: RateSettings,
+    /// Calls of it that run at once, where that is limited.
+    pub parallel: Option<usize>,
+    /// Calls of it that may wait, where that is limited.
+    pub waiting: Option<usize>,
+    /// Whether it runs alone among the tools of its component; a native tool, alone with itself.
+    pub exclusive: bool,
     /// Which breaker leaves it alone when it fails.
     pub breaker: breaker::Settings,
     /// How failed attempts are tried again.
@@ -59,6 +77,9 @@ impl Guards {
     pub fn with(self, settings: &GuardSettings) -> Self {
         Guards {
             rate: settings.rate.unwrap_or(self.rate),
+            parallel: settings.parallel.or(self.parallel),
+            waiting: settings.waiting.or(self.waiting),
+            exclusive: settings.exclusive.unwrap_or(self.exclusive),
             breaker: settings.breaker.clone().unwrap_or(self.breaker),
             retry: self.retry.with(&settings.retry),
             breaker_key: OnceLock::new(),

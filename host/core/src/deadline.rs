@@ -1,0 +1,49 @@
+//! When is it over, and what would have given it more time?
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::tell::{CallError, ErrorKind, Stage};
+
+/// When a call is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    whose: Whose,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    /// The call's own limit.
+    Own(Duration),
+    /// That of the attempt inside of which it was made.
+    Around,
+}
+
+impl Deadline {
+    /// That of a call which began then and has so much time; never later than that of the attempt around it.
+    pub(crate) fn new(began: Instant, limit: Duration, around: Option<Instant>) -> Self {
+        let own = after(began, limit);
+        match around.filter(|around| *around < own) {
+            Some(around) => Deadline { at: around, whose: Whose::Around },
+            None => Deadline { at: own, whose: Whose::Own(limit) },
+        }
+    }
+
+    /// The error when it has passed, from what had not happened by then.
+    pub(crate) fn passed(self, stage: Stage, what: &str, help: &str) -> CallError {
+        let (when, setting) = match self.whose {
+            Whose::Own(limit) => (format!("within {}", humantime::format_duration(limit)), "`limits.call_time`"),
+            Whose::Around => ("before the call around it was over".into(), "the time of the call around it"),
+        };
+        CallError::new(ErrorKind::TimedOut, stage, format!("{what} {when}"))
+            .with_help(format!("{help}, or raise {setting}"))
+    }
+}
+
+/// So much later. A span that no clock can show is never over.
+pub(crate) fn after(start: Instant, span: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+    start.checked_add(span).unwrap_or(start + NEVER)
+}
