@@ -175,6 +175,20 @@ fn a_command_line_that_is_wrong_exits_with_2() {
     For more information, try '--help'.
     --- exit 2
     "#);
+    assert_snapshot!(run(&["call", "text_echo", "--memory", "1KiB", "--tools", &prebuilt("text")]), @"
+    --- stderr
+    error: invalid value '1KiB' for '--memory <BYTES>': expected from 64 KiB to 4 GiB, got 1 KiB
+
+    For more information, try '--help'.
+    --- exit 2
+    ");
+    assert_snapshot!(run(&["call", "text_echo", "--fuel", "0", "--tools", &prebuilt("text")]), @"
+    --- stderr
+    error: invalid value '0' for '--fuel <UNITS>': 0 is not in 1..18446744073709551615
+
+    For more information, try '--help'.
+    --- exit 2
+    ");
     assert_snapshot!(run(&["inspect", "."]), @"
     --- stderr
     error: `.` is a folder; name one component

@@ -79,6 +79,21 @@ pub struct Bytes(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
+impl Bytes {
+    /// The same, if it lies between bounds.
+    ///
+    /// # Errors
+    /// It does not; the error says what is allowed.
+    pub fn within(self, least: u64, most: u64) -> Result<Self, String> {
+        if (least..=most).contains(&self.0) {
+            return Ok(self);
+        }
+        let shown = |bytes| ByteSize(bytes).display().iec().to_string().replace(".0 ", " ");
+        let [least, most, got] = [least, most, self.0].map(shown);
+        Err(format!("expected from {least} to {most}, got {got}"))
+    }
+}
+
 impl FromStr for Bytes {
     type Err = String;
 
@@ -126,12 +141,7 @@ where
     D: Deserializer<'de>,
 {
     let bytes = Bytes::deserialize(deserializer)?;
-    if (LEAST..=MOST).contains(&bytes.0) {
-        return Ok(Some(bytes));
-    }
-    let shown = |bytes| ByteSize(bytes).display().iec().to_string().replace(".0 ", " ");
-    let [least, most, got] = [LEAST, MOST, bytes.0].map(shown);
-    Err(serde::de::Error::custom(format!("expected from {least} to {most}, got {got}")))
+    bytes.within(LEAST, MOST).map(Some).map_err(serde::de::Error::custom)
 }
 
 impl<'de> Deserialize<'de> for Bytes {
