@@ -17,12 +17,19 @@ use crate::print;
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// Print the JSON Schema of the settings file, and check nothing
+    #[arg(long, conflicts_with_all = ["tools", "config"])]
+    schema: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
+    if args.schema {
+        print::json(&toolpost::settings::schema())?;
+        return Ok(Exit::Ok);
+    }
     let (builder, wrong) = args.source.examine()?;
     let loaded = load(builder).await;
     let mut faults: Vec<String> = wrong.iter().map(ToString::to_string).collect();

@@ -12,6 +12,7 @@ pub mod retry;
 
 use std::sync::{Arc, OnceLock};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::rate::RateSettings;
@@ -19,12 +20,12 @@ use self::retry::{Latencies, RetryPolicy, RetrySettings};
 
 /// What guards a tool, where it differs from what stands above: a tool's from its component's, those from the host's, those
 /// from the defaults.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuardSettings {
     /// How often it may be called. Not limited by default.
     pub rate: Option<RateSettings>,
-    /// Which breaker leaves it alone when it fails. Default "standard".
+    /// Which breaker leaves it alone when it fails. Default: one of the kind "standard".
     pub breaker: Option<breaker::Settings>,
     /// How failed attempts are tried again.
     #[serde(default)]
