@@ -78,6 +78,34 @@ fn check_of_what_is_well_and_of_what_is_not() {
 }
 
 #[test]
+fn check_shows_which_tools_ask_for_what_they_are_not_granted() {
+    let asking = r#"(component
+        (import "wasi:cli/environment@0.2.0" (instance (export "get-arguments" (func (result (list string))))))
+        (import "wasi:http/types@0.2.0" (instance))
+        (import "wasi:clocks/wall-clock@0.2.0" (instance))
+        (core module $m (func (export "f") (result i32) (i32.const 7)))
+        (core instance $i (instantiate $m))
+        (func (export "seven") (result u32) (canon lift (core func $i "f")))
+        (func (export "the-same") (result u32) (canon lift (core func $i "f"))))"#;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("asking.wasm"), wat::parse_str(asking).expect("valid")).expect("written");
+    let text = prebuilt("text");
+    assert_snapshot!(page(&toolpost(folder.path(), &["check", "--tools", "asking.wasm", "--tools", &text])), @"
+    --- stdout
+     TOOL             ASKS FOR, AND IS NOT GRANTED
+     asking_seven     environment and arguments, HTTP requests
+     asking_the_same  environment and arguments, HTTP requests
+
+    all is well: 2 components, 5 tools
+    --- exit 0
+    ");
+    let check = toolpost(folder.path(), &["check", "--json", "--tools", "asking.wasm"]);
+    let check: Value = serde_json::from_slice(&check.stdout).expect("JSON");
+    let seven = serde_json::json!({"tool": "asking_seven", "powers": ["environment", "http"]});
+    assert_eq!((&check["ok"], &check["not_granted"][0]), (&Value::Bool(true), &seven), "{check}");
+}
+
+#[test]
 fn completions_for_bash_complete_toolpost() {
     let script = run(&["completions", "bash"]);
     assert!(script.starts_with("--- stdout\n_toolpost() {"), "{script}");
@@ -175,6 +203,20 @@ fn a_command_line_that_is_wrong_exits_with_2() {
     For more information, try '--help'.
     --- exit 2
     "#);
+    assert_snapshot!(run(&["call", "text_echo", "--memory", "1KiB", "--tools", &prebuilt("text")]), @"
+    --- stderr
+    error: invalid value '1KiB' for '--memory <BYTES>': expected from 64 KiB to 4 GiB, got 1 KiB
+
+    For more information, try '--help'.
+    --- exit 2
+    ");
+    assert_snapshot!(run(&["call", "text_echo", "--fuel", "0", "--tools", &prebuilt("text")]), @"
+    --- stderr
+    error: invalid value '0' for '--fuel <UNITS>': 0 is not in 1..18446744073709551615
+
+    For more information, try '--help'.
+    --- exit 2
+    ");
     assert_snapshot!(run(&["inspect", "."]), @"
     --- stderr
     error: `.` is a folder; name one component
@@ -206,5 +248,5 @@ fn json_that_is_asked_for_is_printed_also_where_nothing_works() {
     let list = run_json(&["list", "--json", "--tools", "nowhere.wasm"]);
     assert_eq!(list, with(serde_json::json!({"tools": []})));
     let check = run_json(&["check", "--json", "--tools", "nowhere.wasm"]);
-    assert_eq!(check, with(serde_json::json!({"tools": 0, "left_out": []})));
+    assert_eq!(check, with(serde_json::json!({"tools": 0, "left_out": [], "not_granted": []})));
 }

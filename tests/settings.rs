@@ -171,6 +171,19 @@ fn settings_guard_a_tool_and_say_who_may_use_it() {
     let hidden = stderr(&["call", "divide_divide_integers", "dividend=1", "divisor=2"]);
     assert!(hidden.contains("no tool is named `divide_divide_integers`"), "{hidden}");
 
+    write("[[access]]\ncallers = [\"ann\"]\n[[access]]\ncallers = [\"group:staff\"]\ntools = [\"*_integers\"]");
+    let listed = |args: &[&str]| {
+        let output = toolpost(folder.path(), &[&["list", "--json"], args].concat());
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let tools = list["tools"].as_array().expect("tools");
+        tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&[]), ["divide_divide", "divide_divide_integers"], "the operator sees all");
+    assert_eq!(listed(&["--caller", "ann"]), ["divide_divide", "divide_divide_integers"]);
+    assert_eq!(listed(&["--caller", "bob"]), Vec::<String>::new());
+    assert_eq!(listed(&["--caller", "bob", "--group", "staff"]), ["divide_divide_integers"]);
+    assert_eq!(listed(&["--group", "guests", "--group", "staff"]), ["divide_divide_integers"]);
+
     write("[guard]\nrate = { tol = \"1/min\" }\nretry = { max_attempts = 99 }\n[repeat]\nwarm = 3");
     let faults = stderr(&["check"]);
     for part in [

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use toolpost::core::catalog::settings::{Bytes, LimitSettings, Span};
+use toolpost::core::catalog::settings::{Bytes, LimitSettings, MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, Span};
 use toolpost::{Builder, Loaded, Settings, settings};
 
 use crate::exit::Stop;
@@ -79,14 +79,19 @@ pub(crate) struct SourceArgs {
 #[derive(Debug, Default, Args)]
 pub(crate) struct LimitArgs {
     /// Operations of one attempt
-    #[arg(long, value_name = "UNITS")]
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u64).range(1..))]
     fuel: Option<u64>,
     /// Memory of one attempt, for example 64MiB
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
     memory: Option<Bytes>,
     /// Time of one attempt, for example 30s or 500ms
     #[arg(long, value_name = "SPAN")]
     time: Option<Span>,
+}
+
+/// As much memory as settings may say.
+fn memory(text: &str) -> Result<Bytes, String> {
+    text.parse::<Bytes>()?.within(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST)
 }
 
 impl LimitArgs {

@@ -1,7 +1,13 @@
-//! `toolpost check`: reads the settings and every component, and says all that is wrong at once.
+//! `toolpost check`: reads the settings and every component, and says all that is wrong at once. It also shows which tools
+//! ask for a power that they have not been granted, which is no fault: they run, and are refused when they use it.
+
+use std::collections::BTreeSet;
 
 use clap::Args;
 use serde_json::json;
+use toolpost::core::catalog::Origin;
+use toolpost::wasm::{Component, Power};
+use toolpost::{Loaded, Tool};
 
 use crate::args::{SourceArgs, load};
 use crate::exit::{Exit, Stop};
@@ -11,17 +17,25 @@ use crate::print;
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// Print the JSON Schema of the settings file, and check nothing
+    #[arg(long, conflicts_with_all = ["tools", "config"])]
+    schema: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
+    if args.schema {
+        print::json(&toolpost::settings::schema())?;
+        return Ok(Exit::Ok);
+    }
     let (builder, wrong) = args.source.examine()?;
     let loaded = load(builder).await;
     let mut faults: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     faults.extend(loaded.faults.iter().map(ToString::to_string));
     let tools = loaded.host.catalog().tools().count();
+    let closed = closed(&loaded);
     if args.json {
         let refused: Vec<_> = loaded
             .components
@@ -30,7 +44,14 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
                 component.refused.iter().map(|refusal| json!({"component": component.name, "refused": refusal}))
             })
             .collect();
-        print::json(&json!({"ok": faults.is_empty(), "faults": faults, "tools": tools, "left_out": refused}))?;
+        let closed: Vec<_> = closed.iter().map(|(tool, powers)| json!({"tool": tool, "powers": powers})).collect();
+        print::json(&json!({
+            "ok": faults.is_empty(),
+            "faults": faults,
+            "tools": tools,
+            "left_out": refused,
+            "not_granted": closed,
+        }))?;
         return Ok(if faults.is_empty() { Exit::Ok } else { Exit::Usage });
     }
     for component in &loaded.components {
@@ -46,7 +67,30 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
     if !faults.is_empty() {
         return Err(Stop::faults(faults));
     }
+    if !closed.is_empty() {
+        let mut table = print::table(&["tool", "asks for, and is not granted"]);
+        for (tool, powers) in &closed {
+            let powers: Vec<_> = powers.iter().map(|power| power.describe()).collect();
+            table.add_row([tool, &powers.join(", ")]);
+        }
+        print::out(format!("{}\n", print::rows(&table)))?;
+    }
     let components = loaded.components.len();
     print::out(format!("all is well: {components} components, {tools} tools"))?;
     Ok(Exit::Ok)
+}
+
+/// Each tool that asks for a power which it has not been granted, and those powers.
+fn closed(loaded: &Loaded) -> Vec<(String, BTreeSet<Power>)> {
+    let catalog = loaded.host.catalog();
+    let closed = catalog.tools().map(|tool| {
+        let component = loaded.components.iter().find(|component| is_of(tool, component));
+        let powers = component.into_iter().flat_map(|component| &component.imports).map(|import| import.power);
+        (tool.name.clone(), powers.filter(|power| power.is_closed()).collect())
+    });
+    closed.filter(|(_, powers): &(_, BTreeSet<Power>)| !powers.is_empty()).collect()
+}
+
+fn is_of(tool: &Tool, component: &Component) -> bool {
+    matches!(&tool.origin, Origin::Component { component: name, .. } if *name == component.name)
 }

@@ -166,9 +166,9 @@ fn asks(component: &Component) -> String {
     let shown = powers.keys().map(|power| {
         let state = match power {
             Power::Stdio => "captured",
-            Power::Other => "open",
             power if power.is_given() => "given",
-            _ => "closed",
+            power if power.is_closed() => "closed",
+            _ => "open",
         };
         format!("{} {dim}({state}){dim:#}", power.describe())
     });

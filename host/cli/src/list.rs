@@ -1,9 +1,11 @@
 //! `toolpost list`: the tools, one to a line.
 
+use std::sync::Arc;
+
 use clap::Args;
 use serde_json::json;
-use toolpost::Tool;
 use toolpost::core::catalog::shape::Field;
+use toolpost::{Caller, Host, Tool};
 
 use crate::args::{SourceArgs, load};
 use crate::exit::{Exit, Stop};
@@ -13,6 +15,12 @@ use crate::print;
 pub(crate) struct ListArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// Only the tools that this caller may use
+    #[arg(long, value_name = "ID")]
+    caller: Option<String>,
+    /// Only the tools that a caller of this group may use; may be given several times
+    #[arg(long = "group", value_name = "NAME")]
+    groups: Vec<String>,
     /// Print JSON, with the schemas
     #[arg(long)]
     pub(crate) json: bool,
@@ -22,15 +30,15 @@ pub(crate) async fn run(args: ListArgs) -> Result<Exit, Stop> {
     let loaded = load(args.source.builder()?).await;
     // What could be loaded is listed; what could not is named, and the exit code says so.
     let exit = if loaded.faults.is_empty() { Exit::Ok } else { Exit::Usage };
-    let catalog = loaded.host.catalog();
+    let tools = args.tools_of(&loaded.host);
     if args.json {
-        let tools: Vec<_> = catalog.tools().map(|tool| sheet(tool)).collect();
+        let tools: Vec<_> = tools.iter().map(|tool| sheet(tool)).collect();
         let faults: Vec<_> = loaded.faults.iter().map(ToString::to_string).collect();
         print::json(&json!({"ok": faults.is_empty(), "tools": tools, "faults": faults}))?;
         return Ok(exit);
     }
     let mut table = print::table(&["tool", "effect", "takes", "description"]);
-    for tool in catalog.tools() {
+    for tool in &tools {
         let summary = print::words(&print::summary(&tool.description));
         table.add_row([&tool.name, tool.effect.name(), &takes(tool), &summary]);
     }
@@ -41,6 +49,17 @@ pub(crate) async fn run(args: ListArgs) -> Result<Exit, Stop> {
         print::error(fault);
     }
     Ok(exit)
+}
+
+impl ListArgs {
+    /// What that caller may use; all tools where nobody is named.
+    fn tools_of(&self, host: &Host) -> Vec<Arc<Tool>> {
+        if self.caller.is_none() && self.groups.is_empty() {
+            return host.catalog().tools().cloned().collect();
+        }
+        let id = self.caller.clone().unwrap_or_default();
+        host.tools_of(&Caller { id, groups: self.groups.clone(), session: None })
+    }
 }
 
 /// The parameters' names; those that may be left out with a question mark.

@@ -7,13 +7,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// What a tool can do to the world, from harmless to not. It is derived from what a component imports and what it has been
 /// granted, never from what its author claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EffectClass {
     /// Nothing: it computes. Clocks, random numbers and log lines do not count.

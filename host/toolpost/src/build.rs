@@ -267,11 +267,15 @@ impl Builder {
             let path = self.settings.resolve(&settings.path);
             sources.push((name.clone(), ComponentSettings { path, ..settings.clone() }));
         }
+        let named = sources.len();
         let given: Vec<PathBuf> = self.files.iter().flat_map(|path| files(path, faults)).collect();
         for path in given {
             let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            // Named in the settings, under this name or another one, and given again: the settings stand.
+            if sources.iter().take(named).any(|(_, settings)| same_file(&settings.path, &path)) {
+                continue;
+            }
             match sources.iter().find(|(other, _)| *other == name) {
-                // Named in the settings and given again: the settings stand.
                 Some((_, settings)) if same_file(&settings.path, &path) => {}
                 Some((_, settings)) => faults.push(Fault {
                     subject: format!("component `{name}`"),

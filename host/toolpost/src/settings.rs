@@ -2,20 +2,23 @@
 //! and all errors of a file are found together.
 
 mod read;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use toolpost_core::catalog::settings::{bytes_within, number_within};
+use toolpost_core::catalog::settings::{bytes_between, bytes_within, number_within};
 use toolpost_core::check::authorize::Access;
 use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{Cast, HostLimits};
 
 pub use self::read::Fault;
+pub use self::schema::schema;
 pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
 
 /// The name under which the file is looked for.
@@ -32,8 +35,9 @@ const STACK_BYTES_LEAST: u64 = 64 << 10;
 const STACK_BYTES_MOST: u64 = 64 << 20;
 
 /// Everything that the operator says. An empty file is a valid one: it grants nothing and serves nothing.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "toolpost.toml")]
 pub struct Settings {
     /// What all calls share.
     #[serde(default)]
@@ -65,19 +69,22 @@ pub struct Settings {
 }
 
 /// What all calls share.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostSettings {
     /// Calls that run at once, 1 to 1000000. Default 64.
     #[serde(default, deserialize_with = "number_within::<_, _, 1, CALLS_MOST>")]
+    #[schemars(range(min = 1, max = CALLS_MOST))]
     pub max_parallel: Option<usize>,
     /// Calls that may wait for a place, up to 1000000. Default 1024.
     #[serde(default, deserialize_with = "number_within::<_, _, 0, CALLS_MOST>")]
+    #[schemars(range(min = 0, max = CALLS_MOST))]
     pub max_waiting: Option<usize>,
     /// The stack of a running tool, "64 KiB" to "64 MiB". Default "512 KiB".
     #[serde(default, deserialize_with = "bytes_within::<_, STACK_BYTES_LEAST, STACK_BYTES_MOST>")]
+    #[schemars(schema_with = "bytes_between::<STACK_BYTES_LEAST, STACK_BYTES_MOST>")]
     pub stack: Option<Bytes>,
-    /// How far arguments may be from a tool's schema: strict, safe or lax. Default safe.
+    /// How far arguments may be from a tool's schema: strict, safe or lax. Default "safe".
     pub cast: Option<Cast>,
     /// Where compiled code is kept. Default: the user's cache folder. The folder must belong to the user alone.
     pub cache: Option<PathBuf>,
@@ -86,7 +93,7 @@ pub struct HostSettings {
 }
 
 /// Where the host keeps what must survive it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSettings {
     /// The folder. Default: one for each folder of settings, in the user's data folder.
@@ -94,17 +101,17 @@ pub struct StoreSettings {
 }
 
 /// What is said of one component.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentSettings {
     /// The component's file; a relative path counts from the folder of the settings file.
     pub path: PathBuf,
-    /// How far arguments may be from a tool's schema.
+    /// How far arguments may be from a tool's schema. Default: as of the host.
     pub cast: Option<Cast>,
-    /// Rates, breaker and retries of the component's tools.
+    /// Rates, breaker and retries of the component's tools. Default: the host's.
     #[serde(default)]
     pub guard: GuardSettings,
-    /// Limits of the component's tools.
+    /// Limits of the component's tools. Default: the host's.
     #[serde(default)]
     pub limits: LimitSettings,
     /// What is said of single tools, by the function's name in WIT, or `interface#function` where two have the same.
@@ -153,6 +160,7 @@ impl Settings {
         HostLimits {
             max_parallel: self.host.max_parallel.unwrap_or(defaults.max_parallel),
             max_waiting: self.host.max_waiting.unwrap_or(defaults.max_waiting),
+            ..defaults
         }
     }
 

@@ -131,3 +131,13 @@ async fn limits_of_a_native_tool_stand_above_the_settings_and_below_what_is_give
         assert_eq!(limits.map(|limits| limits.call_time_max.as_secs()), [50, 50]);
     }
 }
+
+#[tokio::test]
+async fn a_file_that_the_settings_name_is_not_loaded_again_under_its_own_name() {
+    let file = Path::new(PREBUILT).join("text.wasm");
+    let settings = "[components.words]\npath = \"text.wasm\"\ntools.echo.hidden = true";
+    let loaded = builder(settings).tools(&file).tools(PREBUILT).load().await;
+    let names: Vec<String> = loaded.components.iter().map(|component| component.name.clone()).collect();
+    assert_eq!(names, ["words", "divide", "hostile", "kitchen", "nap", "pi"]);
+    assert_eq!(told(&loaded), Vec::<String>::new());
+}

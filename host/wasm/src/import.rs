@@ -78,6 +78,12 @@ impl Power {
         matches!(self, Power::Plumbing | Power::Clocks | Power::Random)
     }
 
+    /// Whether it is closed to a tool that has not been granted it.
+    #[must_use]
+    pub fn is_closed(self) -> bool {
+        matches!(self, Power::Environment | Power::Files | Power::Sockets | Power::Http)
+    }
+
     /// What a tool can do to the world through this import when nothing has been granted to it. The host's own interfaces
     /// are closed then; into one of the embedding program the host cannot look.
     #[must_use]

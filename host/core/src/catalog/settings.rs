@@ -1,16 +1,21 @@
 //! What does the operator say about tools? The parts of `toolpost.toml` that are about the host's limits and its tools.
 //! Reading the file is not done here; an unknown key is an error wherever it is read.
 
+pub(crate) mod schema;
+
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::cast::Cast;
 use crate::effect::EffectClass;
 use crate::guard::GuardSettings;
+
+pub use self::schema::bytes_between;
 
 /// The least memory that settings may allow an attempt, in bytes: one page.
 pub const MEMORY_BYTES_LEAST: u64 = 64 << 10;
@@ -20,14 +25,16 @@ pub const MEMORY_BYTES_MOST: u64 = 4 << 30;
 
 /// Limits, where they differ from what stands above: those of a tool from its component's, those from the host's, those
 /// from the defaults.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSettings {
     /// Operations of one attempt, about one per WebAssembly operator; at least 1. Default 1000000000.
     #[serde(default, deserialize_with = "number_within::<_, _, 1, { u64::MAX }>")]
+    #[schemars(range(min = 1))]
     pub fuel: Option<u64>,
     /// Memory of one attempt, "64 KiB" to "4 GiB". Default "64 MiB".
     #[serde(default, deserialize_with = "bytes_within::<_, MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST>")]
+    #[schemars(schema_with = "bytes_between::<MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST>")]
     pub memory: Option<Bytes>,
     /// Time of one attempt. Default "30s".
     pub time: Option<Span>,
@@ -38,6 +45,7 @@ pub struct LimitSettings {
     /// Size of a result. Default "8 MiB".
     pub result: Option<Bytes>,
     /// Handles and host resources of one attempt. Default 10000.
+    #[schemars(range(max = u32::MAX))]
     pub handles: Option<u32>,
     /// The log that is kept of one attempt. Default "64 KiB".
     pub log: Option<Bytes>,
@@ -46,27 +54,29 @@ pub struct LimitSettings {
 }
 
 /// What is said of one tool.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToolSettings {
-    /// Another name for the tool: 1 to 40 characters of a-z, 0-9 and _, of which the first is a letter.
+    /// Another name for the tool: 1 to 40 characters of a-z, 0-9 and _, of which the first is a letter. Default: the names
+    /// of its component and of its function.
     pub name: Option<String>,
-    /// Another description.
+    /// Another description, for the agent that chooses. Default: its author's.
     pub description: Option<String>,
     /// What the tool may do to the world, where the operator knows better than what is derived from its powers.
+    /// Default: what is derived.
     pub effect: Option<EffectClass>,
-    /// How far arguments may be from the schema.
+    /// How far arguments may be from the schema. Default: as of its component.
     pub cast: Option<Cast>,
     /// Values for parameters that a call leaves out, by the parameter's name.
     #[serde(default)]
     pub defaults: BTreeMap<String, serde_json::Value>,
-    /// Limits of this tool.
+    /// Limits of this tool. Default: its component's.
     #[serde(default)]
     pub limits: LimitSettings,
-    /// Rates, breaker and retries of this tool.
+    /// Rates, breaker and retries of this tool. Default: its component's.
     #[serde(default)]
     pub guard: GuardSettings,
-    /// Set to true to leave the tool out.
+    /// Whether the tool is left out. Default false.
     #[serde(default)]
     pub hidden: bool,
 }
@@ -78,6 +88,21 @@ pub struct Bytes(pub u64);
 /// A span of time: text such as "30s", "500ms" or "2m".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+impl Bytes {
+    /// The same, if it lies between bounds.
+    ///
+    /// # Errors
+    /// It does not; the error says what is allowed.
+    pub fn within(self, least: u64, most: u64) -> Result<Self, String> {
+        if (least..=most).contains(&self.0) {
+            return Ok(self);
+        }
+        let shown = |bytes| ByteSize(bytes).display().iec().to_string().replace(".0 ", " ");
+        let [least, most, got] = [least, most, self.0].map(shown);
+        Err(format!("expected from {least} to {most}, got {got}"))
+    }
+}
 
 impl FromStr for Bytes {
     type Err = String;
@@ -126,12 +151,7 @@ where
     D: Deserializer<'de>,
 {
     let bytes = Bytes::deserialize(deserializer)?;
-    if (LEAST..=MOST).contains(&bytes.0) {
-        return Ok(Some(bytes));
-    }
-    let shown = |bytes| ByteSize(bytes).display().iec().to_string().replace(".0 ", " ");
-    let [least, most, got] = [LEAST, MOST, bytes.0].map(shown);
-    Err(serde::de::Error::custom(format!("expected from {least} to {most}, got {got}")))
+    bytes.within(LEAST, MOST).map(Some).map_err(serde::de::Error::custom)
 }
 
 impl<'de> Deserialize<'de> for Bytes {

@@ -3,7 +3,10 @@
 //! A tool that a caller may not use does not exist for that caller: it is not listed, not found, and not named as the one
 //! that was perhaps meant.
 
+use std::borrow::Cow;
+
 use globset::{Glob, GlobMatcher};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
@@ -13,23 +16,23 @@ use crate::call::Caller;
 const GROUP: &str = "group:";
 
 /// Who may use which tool. Without a rule everybody may use every tool; with one, nobody may what no rule allows.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Access {
     rules: Vec<AccessRule>,
 }
 
 /// One rule. A rule that denies beats all that allow.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessRule {
-    /// The tools, by name; `*` stands for any characters, `?` for one.
+    /// The tools, by name; `*` stands for any characters, `?` for one. Default ["*"].
     #[serde(default = "anything")]
     pub tools: Vec<Pattern>,
-    /// The callers, by id, or by group as `group:NAME`; `*` stands for any characters.
+    /// The callers, by id, or by group as `group:NAME`; `*` stands for any characters. Default ["*"].
     #[serde(default = "anything")]
     pub callers: Vec<Pattern>,
-    /// Whether the rule forbids what it names.
+    /// Whether the rule forbids what it names. Default false.
     #[serde(default)]
     pub deny: bool,
 }
@@ -65,6 +68,20 @@ impl PartialEq for Pattern {
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Pattern::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Pattern {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Pattern".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
     }
 }
 

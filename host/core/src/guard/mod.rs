@@ -12,6 +12,7 @@ pub mod retry;
 
 use std::sync::{Arc, OnceLock};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::rate::RateSettings;
@@ -23,20 +24,22 @@ pub const CALLS_MOST: u64 = 1_000_000;
 
 /// What guards a tool, where it differs from what stands above: a tool's from its component's, those from the host's, those
 /// from the defaults.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuardSettings {
     /// How often it may be called. Not limited by default.
     pub rate: Option<RateSettings>,
     /// Calls of the tool that run at once, 1 to 1000000, among those of the host. Default: as many as the host runs.
     #[serde(default, deserialize_with = "number_within::<_, _, 1, CALLS_MOST>")]
+    #[schemars(range(min = 1, max = CALLS_MOST))]
     pub parallel: Option<usize>,
     /// Calls of the tool that may wait, up to 1000000, among those of the host. Default: as many as may wait in the host.
     #[serde(default, deserialize_with = "number_within::<_, _, 0, CALLS_MOST>")]
+    #[schemars(range(min = 0, max = CALLS_MOST))]
     pub waiting: Option<usize>,
     /// Whether the tool runs alone among the tools of its component. Default false.
     pub exclusive: Option<bool>,
-    /// Which breaker leaves it alone when it fails. Default "standard".
+    /// Which breaker leaves it alone when it fails. Default: one of the kind "standard".
     pub breaker: Option<breaker::Settings>,
     /// How failed attempts are tried again.
     #[serde(default)]

@@ -12,17 +12,20 @@
 //! **Why it cannot grow.** A full bucket is the same as none, so each charge drops up to two of them. A map that holds its
 //! most, and no full bucket, lets no new key in: to drop another bucket would be to forgive a debt.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
+use crate::catalog::settings::schema::rate_pattern;
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// The most that a rate may allow in its span, and the largest burst.
@@ -46,14 +49,14 @@ pub struct Rate {
 }
 
 /// The rates that hold for a call; one that is not set does not limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateSettings {
-    /// Calls of a tool, by all callers together.
+    /// Calls of a tool, by all callers together. Not limited by default.
     pub tool: Option<Rate>,
-    /// Calls by one caller, of all tools together.
+    /// Calls by one caller, of all tools together. Not limited by default.
     pub caller: Option<Rate>,
-    /// Calls of a tool by one caller.
+    /// Calls of a tool by one caller. Not limited by default.
     pub tool_and_caller: Option<Rate>,
 }
 
@@ -354,5 +357,32 @@ impl<'de> Deserialize<'de> for Rate {
             }
         }
         deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Rate {
+    fn schema_name() -> Cow<'static, str> {
+        "Rate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let rate = rate_pattern();
+        json_schema!({"description": "So many calls in such a span, for example \"60/min\".", "anyOf": [
+            {"type": "string", "pattern": rate},
+            {
+                "type": "object",
+                "properties": {
+                    "rate": {"type": "string", "pattern": rate, "description": "So many calls in such a span."},
+                    "burst": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": COUNT_MAX,
+                        "description": "So many of them at once. Default: as many as the rate allows in its span.",
+                    },
+                },
+                "required": ["rate"],
+                "additionalProperties": false,
+            },
+        ]})
     }
 }

@@ -3,10 +3,12 @@
 //! Agents call a tool seldom, so a rule that waits for a hundred calls would never speak: the rule that works by default is
 //! the one of failures in a row.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
@@ -48,16 +50,18 @@ impl Settings {
 }
 
 /// The standard breaker: it opens when calls fail, and closes when calls that try it out succeed.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StandardSettings {
     /// Opens after so many failures in a row; 0 switches the rule off. Default 5.
     #[serde(deserialize_with = "within::<_, 0, 1_000_000>")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub consecutive: u32,
     /// Opens when this part of the calls in the window failed. Default 0.5.
     pub failure_rate: Rate,
     /// So many calls must be in the window before a rate says anything. Default 10.
     #[serde(deserialize_with = "within::<_, 1, 1_000_000>")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub min_throughput: u32,
     /// What the rates look at: a span such as "60s", or a number of calls such as 100. Default "60s".
     pub window: WindowSettings,
@@ -73,15 +77,19 @@ pub struct StandardSettings {
     pub open_max: Span,
     /// The time for which it stays open is longer or shorter by up to this part. Default 0.1; 0 switches it off.
     #[serde(deserialize_with = "part")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub jitter: f64,
     /// So many calls try it out before it is decided whether it closes. Default 3.
     #[serde(deserialize_with = "within::<_, 1, 1_000>")]
+    #[schemars(range(min = 1, max = 1_000))]
     pub probes: u32,
     /// So many of them run at once. Default 1.
     #[serde(deserialize_with = "within::<_, 1, 1_000>")]
+    #[schemars(range(min = 1, max = 1_000))]
     pub probes_at_once: u32,
     /// Closes after so many of them succeeded. Default 2.
     #[serde(deserialize_with = "within::<_, 1, 1_000>")]
+    #[schemars(range(min = 1, max = 1_000))]
     pub successes_to_close: u32,
     /// How the calls that try it out are judged. Default "first".
     pub judge: Judge,
@@ -135,7 +143,7 @@ impl StandardSettings {
 
 /// The adaptive breaker: a throttle that follows the successes, a limit on calls at once that follows the failures, and
 /// behind them a standard breaker that knows only failures in a row.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdaptiveSettings {
     /// How far back the throttle looks. Default "120s"; four times the time of an attempt, where that is more.
@@ -143,24 +151,31 @@ pub struct AdaptiveSettings {
     pub window: Span,
     /// So many calls are asked for each success before the throttle refuses some. Default 2.0, from 1.0 to 100.0.
     #[serde(deserialize_with = "multiplier")]
+    #[schemars(range(min = 1.0, max = 100.0))]
     pub multiplier: f64,
     /// So many calls more, so that a tool that is used seldom is not throttled by its first failures. Default 5.
     #[serde(deserialize_with = "within::<_, 0, 1_000_000>")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub pad: u32,
     /// The throttle refuses no larger part than that: the rest finds out when all is well again. Default 0.95.
     #[serde(deserialize_with = "part")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub refuse_max: f64,
     /// So many calls may run at once to begin with. Default 8.
     #[serde(deserialize_with = "within::<_, 1, 1_000_000>")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub at_once: u32,
     /// The limit does not fall below that. Default 1.
     #[serde(deserialize_with = "within::<_, 1, 1_000_000>")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub at_once_min: u32,
     /// The limit does not rise above that. Default 64.
     #[serde(deserialize_with = "within::<_, 1, 1_000_000>")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub at_once_max: u32,
     /// Opens after so many failures in a row; 0 switches the rule off. Default 10.
     #[serde(deserialize_with = "within::<_, 0, 1_000_000>")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub consecutive: u32,
 }
 
@@ -198,7 +213,7 @@ pub enum WindowSettings {
 }
 
 /// How the calls that try out an open breaker are judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Judge {
     /// The first one that fails, or is slow, opens it again.
@@ -249,15 +264,30 @@ impl fmt::Debug for CustomJudge {
     }
 }
 
+/// Which breaker guards a tool: a table with the key `kind`, and what this kind knows.
+#[derive(Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Written {
+    /// Every call goes through, and only counts.
+    None {},
+    /// Leaves alone what keeps failing, and tries it out after a while.
+    Standard(StandardSettings),
+    /// Lets through as much as succeeds.
+    Adaptive(AdaptiveSettings),
+}
+
+impl JsonSchema for Settings {
+    fn schema_name() -> Cow<'static, str> {
+        "Breaker".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
+}
+
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-        enum Written {
-            None {},
-            Standard(StandardSettings),
-            Adaptive(AdaptiveSettings),
-        }
         match Written::deserialize(deserializer)? {
             Written::None {} => Ok(Settings::None),
             Written::Standard(settings) => settings.check().map(|()| Settings::Standard(settings)),
@@ -289,6 +319,30 @@ impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let rate = part(deserializer).ok().filter(|rate| *rate > 0.0);
         rate.map(Rate).ok_or_else(|| serde::de::Error::custom("expected a number above 0 and up to 1, for example 0.5"))
+    }
+}
+
+impl JsonSchema for WindowSettings {
+    fn schema_name() -> Cow<'static, str> {
+        "Window".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let span = generator.subschema_for::<Span>();
+        json_schema!({
+            "description": "A span of time, or a number of calls.",
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": 10_000}, span],
+        })
+    }
+}
+
+impl JsonSchema for Rate {
+    fn schema_name() -> Cow<'static, str> {
+        "Part".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"description": "A part of a whole.", "type": "number", "exclusiveMinimum": 0, "maximum": 1})
     }
 }
 

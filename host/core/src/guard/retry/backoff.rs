@@ -2,11 +2,13 @@
 //!
 //! Jitter by the names of the AWS architecture blog ("Exponential Backoff And Jitter"), the base and cap of the AWS SDKs.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -37,33 +39,37 @@ pub enum Backoff {
 }
 
 /// The same wait each time.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fixed {
     /// The wait. Default "1s".
     #[serde(deserialize_with = "span")]
+    #[schemars(with = "Span")]
     pub delay: Duration,
 }
 
 /// Waits that grow up to a cap.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exponential {
-    /// The first wait; at least [`THROTTLED_BASE_LEAST`] for what was throttled. Default "100ms".
+    /// The first wait; at least "1s" for what was throttled. Default "100ms".
     #[serde(deserialize_with = "span")]
+    #[schemars(with = "Span")]
     pub base: Duration,
-    /// How much longer the next one is, 1 to 10. Default 2.
+    /// How much longer the next one is, 1 to 10. Default 2.0.
     #[serde(deserialize_with = "factor")]
+    #[schemars(range(min = 1.0, max = 10.0))]
     pub factor: f64,
     /// The longest wait. Default "20s".
     #[serde(deserialize_with = "span")]
+    #[schemars(with = "Span")]
     pub cap: Duration,
-    /// What is left to chance. Default full.
+    /// What is left to chance. Default "full".
     pub jitter: Jitter,
 }
 
 /// What of a wait is left to chance, so that those who failed together do not come back together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Jitter {
     /// Nothing.
@@ -153,21 +159,51 @@ fn factor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     if (1.0..=10.0).contains(&factor) { Ok(factor) } else { Err(D::Error::custom("expected a number from 1 to 10")) }
 }
 
+/// A backoff by its name alone.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "BackoffName")]
+enum Named {
+    /// No retries.
+    None,
+    /// The same wait each time.
+    Fixed,
+    /// Each wait is longer than the one before.
+    Exponential,
+}
+
+/// A backoff with its settings.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "BackoffTable")]
+enum Table {
+    /// The same wait each time.
+    Fixed(Fixed),
+    /// Each wait is longer than the one before.
+    Exponential(Exponential),
+}
+
+/// How the waits grow: a name, or a table.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used: a visitor reads it, with words for what does not fit")]
+enum Written {
+    Named(Named),
+    Table(Table),
+}
+
+impl JsonSchema for Backoff {
+    fn schema_name() -> Cow<'static, str> {
+        "Backoff".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
+}
+
 impl<'de> Deserialize<'de> for Backoff {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        enum Named {
-            None,
-            Fixed,
-            Exponential,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        enum Table {
-            Fixed(Fixed),
-            Exponential(Exponential),
-        }
         struct Either;
         impl<'de> Visitor<'de> for Either {
             type Value = Backoff;

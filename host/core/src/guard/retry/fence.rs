@@ -8,6 +8,7 @@
 //!
 //! The host sees every effect at the gate, so it need not trust a tool's word that it did nothing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{EffectClass, EffectRecord, Fate};
@@ -46,7 +47,7 @@ impl Fence {
 }
 
 /// The failures that may be tried again; the others have none of these classes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// The tool says that trying again may help.

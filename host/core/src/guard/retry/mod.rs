@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -41,17 +42,18 @@ pub const HINT_MAX: Duration = Duration::from_secs(60);
 
 /// Retries, where they differ from what stands above: those of a tool from its component's, those from the host's, those
 /// from the defaults.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetrySettings {
     /// How the waits grow: "none", "fixed", "exponential", or a table. Default "exponential".
     pub backoff: Option<Backoff>,
     /// Attempts in all, 1 to 10. Default 3.
     #[serde(default, deserialize_with = "number_within::<_, _, 1, { ATTEMPTS_MAX as u64 }>")]
+    #[schemars(range(min = 1, max = ATTEMPTS_MAX))]
     pub max_attempts: Option<u32>,
     /// Whether to wait as long as the other side asks. Default true.
     pub respect_retry_after: Option<bool>,
-    /// What is tried again. Default transient, throttled, timed_out, not_started; circuit_open can be added.
+    /// What is tried again. Default ["transient", "throttled", "timed_out", "not_started"]; "circuit_open" can be added.
     pub retry_on: Option<BTreeSet<ErrorClass>>,
     /// Whether a slow attempt of a tool that only reads gets a second one beside it. Default false.
     pub hedge: Option<bool>,
