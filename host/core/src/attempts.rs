@@ -2,6 +2,7 @@
 //!
 //! Each attempt is judged and timed alone, with a fresh start. A call that waits for its next one holds no place.
 
+mod hedge;
 mod once;
 
 use std::convert::Infallible;
@@ -17,6 +18,7 @@ use self::once::Begun;
 use crate::call::{CallerKey, PermittedCall};
 use crate::deadline::Deadline;
 use crate::effect::EffectClass;
+use crate::guard::Guards;
 use crate::guard::breaker::Registry;
 use crate::guard::rate::Rates;
 use crate::guard::retry::{AttemptInfo, Budget, Budgets, CallRetries, Decision, Fence, Spent, Stop};
@@ -130,14 +132,18 @@ impl Attempts {
     /// One attempt, told and written down; and what it did.
     async fn one(&mut self, slot: Slot) -> (Result<Output, CallError>, Fence) {
         let number = u32::try_from(self.trail.report.attempts.len() + 1).unwrap_or(u32::MAX);
-        let begun = match Begun::begin(self, number, slot) {
+        let begun = match Begun::begin(self, number, slot, false) {
             Ok(begun) => begun,
             Err(refused) => return (Err(refused), Fence::Nothing),
         };
+        let Guards { retry, latencies, .. } = &self.call.tool.guards;
+        if let Some(slow_after) = retry.hedge.after(latencies, self.call.tool.effect) {
+            return self.hedged(begun, slow_after).await;
+        }
         let result = begun.run().await;
         // Who never tries again does not ask how long an attempt takes.
-        if result.is_ok() && self.call.tool.guards.retry.max_attempts > 1 {
-            self.call.tool.guards.latencies.succeeded(begun.attempt.started.elapsed());
+        if result.is_ok() && retry.max_attempts > 1 {
+            latencies.succeeded(begun.attempt.started.elapsed());
         }
         let fence = begun.end(&result, &mut self.trail);
         (result, fence)
@@ -162,28 +168,34 @@ impl Attempts {
 
     /// Whether a failed attempt is followed by another one.
     fn decide(&mut self, error: &CallError, fence: Fence) -> Decision {
-        let Attempts { call, guarding, deadline, trail, caller, counts, last, .. } = self;
-        let gone = caller.as_mut().map(oneshot::Receiver::try_recv);
+        let gone = self.caller.as_mut().map(oneshot::Receiver::try_recv);
         if matches!(gone, Some(Err(oneshot::error::TryRecvError::Closed))) {
             return Decision::Stop { why: Stop::NotWanted };
         }
+        let call = self.call.clone();
         // What computes and does nothing else comes to the same end.
         if call.tool.effect == EffectClass::Pure && error.kind == ErrorKind::TimedOut {
             return Decision::Stop { why: Stop::NotRetryable };
         }
-        let guards = &call.tool.guards;
+        let Guards { retry, latencies, .. } = &call.tool.guards;
         let info = AttemptInfo {
-            number: u32::try_from(trail.report.attempts.len()).unwrap_or(u32::MAX),
+            number: u32::try_from(self.trail.report.attempts.len()).unwrap_or(u32::MAX),
             error,
             fence,
-            waited_before: last.as_ref().map(|(waited, _)| *waited),
+            waited_before: self.last.as_ref().map(|(waited, _)| *waited),
             now: Instant::now(),
-            deadline: deadline.at,
-            floor: guards.latencies.floor(),
+            deadline: self.deadline.at,
+            floor: latencies.floor(),
         };
-        let made = || (CallRetries::default(), guarding.budgets.of(&call.call.caller.id, &call.tool.name));
-        let (retries, budget) = counts.get_or_insert_with(made);
-        guards.retry.decide(&info, retries, budget, &mut fastrand::Rng::new())
+        let (retries, budget) = self.counts();
+        retry.decide(&info, retries, budget, &mut fastrand::Rng::new())
+    }
+
+    /// What retries are taken from.
+    fn counts(&mut self) -> &(CallRetries, Budget) {
+        let Attempts { call, guarding, counts, .. } = self;
+        counts
+            .get_or_insert_with(|| (CallRetries::default(), guarding.budgets.of(&call.call.caller.id, &call.tool.name)))
     }
 
     /// Waits, then for a place; nothing when the caller goes meanwhile.

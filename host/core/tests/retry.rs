@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 use toolpost_core::effect::{EffectRecord, Fate};
 use toolpost_core::guard::retry::fence::{Verdict, may_try_again};
 use toolpost_core::guard::retry::{
-    AttemptInfo, Backoff, Budget, CallRetries, Decision, ErrorClass, Exponential, Fence, Fixed, Jitter, RetryPolicy,
-    RetrySettings, Stop,
+    AttemptInfo, Backoff, Budget, CallRetries, Decision, ErrorClass, Exponential, Fence, Fixed, Hedge, Jitter,
+    RetryPolicy, RetrySettings, Stop,
 };
 use toolpost_core::tell::Retry;
 use toolpost_core::{CallError, Effect, EffectClass, ErrorKind, Stage};
@@ -362,12 +362,27 @@ fn settings_say_how_it_is_tried_again() {
         json!({"backoff": {"exponential": {"base": "200ms", "factor": 1.5, "cap": "9s", "jitter": "decorrelated"}}}),
         backoff(Backoff::Exponential(Exponential { base, factor: 1.5, cap, jitter: Jitter::Decorrelated })),
     );
-    let settings = json!({"max_attempts": 10, "respect_retry_after": false, "retry_on": ["timed_out"], "hedge": true});
+    let hedge = json!({"after": "p95"});
+    let settings = json!({"max_attempts": 10, "respect_retry_after": false, "retry_on": ["timed_out"], "hedge": hedge});
     let retry_on = BTreeSet::from([ErrorClass::TimedOut]);
     check(
         settings,
-        Ok(RetryPolicy { max_attempts: 10, respect_retry_after: false, retry_on, hedge: true, ..default() }),
+        Ok(RetryPolicy { max_attempts: 10, respect_retry_after: false, retry_on, hedge: Hedge::P95, ..default() }),
     );
+}
+
+#[test]
+fn an_attempt_is_slow_after_a_share_of_the_others_or_after_a_time_that_is_not_too_short() {
+    let hedge =
+        |after: &str| serde_json::from_value::<Hedge>(json!({"after": after})).map_err(|error| error.to_string());
+    assert_eq!(hedge("p95"), Ok(Hedge::P95));
+    assert_eq!(hedge("50ms"), Ok(Hedge::After(ms(50))));
+    assert_eq!(hedge("never"), Ok(Hedge::Never));
+    for wrong in ["49ms", "p99", ""] {
+        let words = "expected `after` to be \"p95\", \"never\", or a time of at least \"50ms\"";
+        assert_eq!(hedge(wrong), Err(format!("{words}, got \"{wrong}\"")));
+    }
+    check(json!({"hedge": {"when": "p95"}}), Err("unknown field `when`, expected `after`"));
 }
 
 #[test]

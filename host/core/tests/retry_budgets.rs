@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use toolpost_core::EffectClass;
 use toolpost_core::guard::retry::budget::TOKENS_MAX;
 use toolpost_core::guard::retry::latency::SUCCESSES_MAX;
-use toolpost_core::guard::retry::{Budget, Budgets, CallRetries, Cost, Latencies};
+use toolpost_core::guard::retry::{Budget, Budgets, CallRetries, Cost, Hedge, Latencies};
 
 const COSTS: [Cost; 3] = [Cost::Retry, Cost::Throttled, Cost::Hedge];
 
@@ -175,7 +175,7 @@ fn an_attempt_is_given_50_ms_or_the_median_of_the_successes() {
 
 #[test]
 fn a_second_attempt_starts_after_50_ms_or_the_95th_percentile() {
-    let after = |times| latencies(times).hedge_after(EffectClass::Reads);
+    let after = |times| Hedge::P95.after(&latencies(times), EffectClass::Reads);
     assert_eq!(after((1..=100).collect::<Vec<_>>()), Some(ms(95)));
     assert_eq!(after((1..=20).map(|n| n * 100).collect()), Some(ms(1_900)));
     assert_eq!(after(vec![1; 50]), Some(ms(50)));
@@ -187,7 +187,7 @@ fn nothing_that_may_change_the_world_is_hedged() {
     let latencies = latencies([1; 50]);
     let classes =
         [EffectClass::Pure, EffectClass::Reads, EffectClass::Writes, EffectClass::Open, EffectClass::Destroys];
-    let hedged = classes.map(|class| latencies.hedge_after(class).is_some());
+    let hedged = classes.map(|class| Hedge::P95.after(&latencies, class).is_some());
     assert_eq!(hedged, [true, true, false, false, false]);
 }
 
@@ -195,7 +195,7 @@ fn nothing_that_may_change_the_world_is_hedged() {
 fn only_the_last_successes_count() {
     let times = std::iter::repeat_n(9_000, 500).chain(std::iter::repeat_n(100, SUCCESSES_MAX));
     let latencies = latencies(times);
-    assert_eq!((latencies.floor(), latencies.hedge_after(EffectClass::Pure)), (ms(100), Some(ms(100))));
+    assert_eq!((latencies.floor(), Hedge::P95.after(&latencies, EffectClass::Pure)), (ms(100), Some(ms(100))));
 }
 
 proptest! {
@@ -233,7 +233,7 @@ proptest! {
     fn percentiles_are_times_that_were_taken(times in prop::collection::vec(0..10_000_u64, 20..300)) {
         let latencies = latencies(times.clone());
         let last = &times[times.len().saturating_sub(SUCCESSES_MAX)..];
-        let after = latencies.hedge_after(EffectClass::Reads).unwrap();
+        let after = Hedge::P95.after(&latencies, EffectClass::Reads).unwrap();
         let done = last.iter().filter(|time| ms(**time) <= after).count();
         prop_assert!(done * 100 >= last.len() * 95);
         prop_assert!(after == ms(50) || last.contains(&(after.as_millis() as u64)));

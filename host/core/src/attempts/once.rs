@@ -20,11 +20,13 @@ pub(super) struct Begun {
     slot: Slot,
     /// The deadline of its call.
     deadline: Deadline,
+    /// Whether it was begun beside another one.
+    is_hedge: bool,
 }
 
 impl Begun {
     /// Asks the breaker; then the attempt has begun.
-    pub(super) fn begin(of: &Attempts, number: u32, slot: Slot) -> Result<Begun, CallError> {
+    pub(super) fn begin(of: &Attempts, number: u32, slot: Slot, is_hedge: bool) -> Result<Begun, CallError> {
         let Attempts { call, guarding, deadline, trail, .. } = of;
         let tool = &call.tool;
         let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.name.as_str()));
@@ -40,7 +42,7 @@ impl Begun {
         let teller = trail.teller.clone();
         teller.tell(&Event::AttemptStarted { number });
         let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller);
-        Ok(Begun { attempt, permit, slot, deadline: *deadline })
+        Ok(Begun { attempt, permit, slot, deadline: *deadline, is_hedge })
     }
 
     /// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.
@@ -68,7 +70,8 @@ impl Begun {
 
     /// Gives the place back, tells and writes down how it ended, and says what it did.
     pub(super) fn end(self, result: &Result<Output, CallError>, trail: &mut Trail) -> Fence {
-        let Begun { attempt, permit, slot, .. } = self;
+        let fence = self.fence();
+        let Begun { attempt, permit, slot, is_hedge, .. } = self;
         drop(slot);
         if let Some(permit) = permit {
             permit.settle(result);
@@ -76,11 +79,16 @@ impl Begun {
         let error = result.as_ref().err();
         trail.teller.tell(&Event::AttemptEnded { number: attempt.number, error });
         let (effects, unlisted) = attempt.gate().records();
-        let fence = Fence::of(&effects, unlisted, false);
         trail.report.effects.extend(effects);
         trail.report.effects_unlisted += unlisted;
-        trail.report.attempts.push(report(&attempt, error));
+        trail.report.attempts.push(AttemptReport { hedge: is_hedge, ..report(&attempt, error) });
         fence
+    }
+
+    /// What it has done so far.
+    pub(super) fn fence(&self) -> Fence {
+        let (effects, unlisted) = self.attempt.gate().records();
+        Fence::of(&effects, unlisted, false)
     }
 
     fn timed_out(&self) -> CallError {
@@ -110,5 +118,6 @@ fn report(attempt: &Attempt, error: Option<&CallError>) -> AttemptReport {
         stderr: attempt.meter.stderr.captured(),
         log: attempt.meter.log.captured(),
         error: error.cloned(),
+        ..AttemptReport::default()
     }
 }

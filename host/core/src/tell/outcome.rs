@@ -116,6 +116,9 @@ pub struct Report {
 pub struct AttemptReport {
     /// Its number; the first is 1.
     pub number: u32,
+    /// Whether it was begun beside one that was slow.
+    #[serde(skip_serializing_if = "is_false")]
+    pub hedge: bool,
     /// Its time.
     #[serde(rename = "time_ms", serialize_with = "milliseconds")]
     pub time: Duration,
@@ -153,6 +156,11 @@ impl Captured {
     pub fn is_empty(&self) -> bool {
         self.text.is_empty() && self.dropped_bytes == 0
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(said: &bool) -> bool {
+    !said
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

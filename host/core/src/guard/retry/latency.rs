@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::effect::EffectClass;
-
 /// How many successes are remembered.
 pub const SUCCESSES_MAX: usize = 128;
 
@@ -36,14 +34,10 @@ impl Latencies {
         self.percentile(50, 1).unwrap_or_default().max(ATTEMPT_TIME_LEAST)
     }
 
-    /// When to start a second attempt beside a first one that is slow: after 50 ms, or the 95th percentile if that is more.
-    /// Never beside a tool that may change something, and not before enough is known to call anything slow.
+    /// The time within which 95 of a hundred are done, once enough is known to call anything slow.
     #[must_use]
-    pub fn hedge_after(&self, effect: EffectClass) -> Option<Duration> {
-        if effect.may_change() {
-            return None;
-        }
-        Some(self.percentile(95, SUCCESSES_TO_HEDGE)?.max(ATTEMPT_TIME_LEAST))
+    pub fn p95(&self) -> Option<Duration> {
+        self.percentile(95, SUCCESSES_TO_HEDGE)
     }
 
     /// The time within which so many of a hundred are done, by nearest rank.

@@ -14,6 +14,7 @@
 pub mod backoff;
 pub mod budget;
 pub mod fence;
+pub mod hedge;
 pub mod latency;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 pub use backoff::{Backoff, Exponential, Fixed, Jitter};
 pub use budget::{Budget, Budgets, CallRetries, Cost, Spent};
 pub use fence::{ErrorClass, Fence};
+pub use hedge::Hedge;
 pub use latency::Latencies;
 
 use crate::catalog::settings::number_within;
@@ -55,8 +57,9 @@ pub struct RetrySettings {
     pub respect_retry_after: Option<bool>,
     /// What is tried again. Default ["transient", "throttled", "timed_out", "not_started"]; "circuit_open" can be added.
     pub retry_on: Option<BTreeSet<ErrorClass>>,
-    /// Whether a slow attempt of a tool that only reads gets a second one beside it. Default false.
-    pub hedge: Option<bool>,
+    /// When a slow attempt of a tool that only reads gets a second one beside it: { after = "p95" }, when it takes longer than
+    /// 95 of 100 did, { after = "200ms" }, or { after = "never" }. Default "never".
+    pub hedge: Option<Hedge>,
 }
 
 /// How failed attempts are tried again.
@@ -70,8 +73,8 @@ pub struct RetryPolicy {
     pub respect_retry_after: bool,
     /// What is tried again.
     pub retry_on: BTreeSet<ErrorClass>,
-    /// Whether a slow attempt of a tool that only reads gets a second one beside it.
-    pub hedge: bool,
+    /// When a slow attempt of a tool that only reads gets a second one beside it.
+    pub hedge: Hedge,
 }
 
 impl Default for RetryPolicy {
@@ -82,7 +85,7 @@ impl Default for RetryPolicy {
             max_attempts: 3,
             respect_retry_after: true,
             retry_on: BTreeSet::from([Transient, Throttled, TimedOut, NotStarted]),
-            hedge: false,
+            hedge: Hedge::default(),
         }
     }
 }
@@ -214,20 +217,31 @@ impl RetryPolicy {
     /// ```
     pub fn decide(&self, info: &AttemptInfo<'_>, retries: &CallRetries, budget: &Budget, rng: &mut Rng) -> Decision {
         let decided = self.judge(info, rng).and_then(|(after, cost)| {
-            let max_attempts = self.max_attempts.min(ATTEMPTS_MAX);
-            if info.number >= max_attempts || !retries.take(max_attempts) {
-                return Err(Stop::NoAttemptLeft);
-            }
-            let spent = budget.spend(cost).ok_or_else(|| {
-                retries.give_back();
-                Stop::BudgetEmpty
-            })?;
+            let spent = self.pay(info.number, cost, retries, budget)?;
             Ok((after, spent))
         });
         match decided {
             Ok((after, spent)) => Decision::Retry { after, spent },
             Err(why) => Decision::Stop { why },
         }
+    }
+
+    /// Takes an attempt beside another one, which has that number, from the call's own count and from the budget; nothing
+    /// where it may not be made.
+    #[must_use]
+    pub fn pay_for_hedge(&self, number: u32, retries: &CallRetries, budget: &Budget) -> Option<Spent> {
+        self.pay(number, Cost::Hedge, retries, budget).ok()
+    }
+
+    fn pay(&self, number: u32, cost: Cost, retries: &CallRetries, budget: &Budget) -> Result<Spent, Stop> {
+        let max_attempts = self.max_attempts.min(ATTEMPTS_MAX);
+        if number >= max_attempts || !retries.take(max_attempts) {
+            return Err(Stop::NoAttemptLeft);
+        }
+        budget.spend(cost).ok_or_else(|| {
+            retries.give_back();
+            Stop::BudgetEmpty
+        })
     }
 
     /// The wait and the price, before the counts are asked.
