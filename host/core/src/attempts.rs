@@ -23,6 +23,8 @@ use crate::guard::breaker::Registry;
 use crate::guard::rate::Rates;
 use crate::guard::retry::{AttemptInfo, Budget, Budgets, CallRetries, Decision, Fence, Spent, Stop};
 use crate::guard::slot::{Need, Slot, Slots};
+use crate::host::Host;
+use crate::inside::Inside;
 use crate::limits::HostLimits;
 use crate::tell::{CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Trail};
 
@@ -31,6 +33,7 @@ pub(crate) struct Guarding {
     pub(crate) slots: Slots,
     pub(crate) rates: Rates,
     pub(crate) breakers: Arc<Registry>,
+    pub(crate) max_depth: usize,
     budgets: Budgets,
     caller_key: CallerKey,
 }
@@ -41,6 +44,7 @@ impl Guarding {
             slots: Slots::new(limits),
             rates: Rates::new(Instant::now()),
             breakers: Arc::default(),
+            max_depth: limits.max_depth,
             budgets: Budgets::default(),
             caller_key: CallerKey::fresh(),
         }
@@ -57,9 +61,11 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    pub(crate) async fn outcome(self, trail: Trail) -> Outcome {
+    pub(crate) async fn outcome(self, host: Host, trail: Trail) -> Outcome {
         let Admitted { call, guarding, deadline, need, slot } = self;
-        let attempts = Attempts { call, guarding, deadline, need, trail, caller: None, counts: None, last: None };
+        let retries = call.call.inside.as_ref().map(|around| around.retries().clone()).unwrap_or_default();
+        let (caller, purse, last) = (None, None, None);
+        let attempts = Attempts { call, guarding, host, deadline, need, trail, caller, retries, purse, last };
         if attempts.call.tool.effect.may_change() {
             attempts.detached(slot).await
         } else {
@@ -72,14 +78,18 @@ impl Admitted {
 struct Attempts {
     call: Arc<PermittedCall>,
     guarding: Arc<Guarding>,
+    /// For the calls inside of it: a host is there as long as one of its calls runs.
+    host: Host,
     deadline: Deadline,
     /// What each attempt needs in order to run.
     need: Need,
     trail: Trail,
     /// Says when the caller has gone, where the attempts do not go with it.
     caller: Option<oneshot::Receiver<Infallible>>,
-    /// What the retries of the call are taken from.
-    counts: Option<(CallRetries, Budget)>,
+    /// The retries of the call, of those around it and of those inside of it.
+    retries: CallRetries,
+    /// What retries are paid from, once one is needed.
+    purse: Option<Budget>,
     /// The wait in front of the latest retry, and what was paid for it.
     last: Option<(Duration, Spent)>,
 }
@@ -138,7 +148,8 @@ impl Attempts {
         };
         let Guards { retry, latencies, .. } = &self.call.tool.guards;
         if let Some(slow_after) = retry.hedge.after(latencies, self.call.tool.effect) {
-            return self.hedged(begun, slow_after).await;
+            // Boxed, because few calls need room for a second attempt.
+            return Box::pin(self.hedged(begun, slow_after)).await;
         }
         let result = begun.run().await;
         // Who never tries again does not ask how long an attempt takes.
@@ -187,23 +198,21 @@ impl Attempts {
             deadline: self.deadline.at,
             floor: latencies.floor(),
         };
-        let (retries, budget) = self.counts();
-        retry.decide(&info, retries, budget, &mut fastrand::Rng::new())
+        let purse = self.purse();
+        retry.decide(&info, &self.retries, &purse, &mut fastrand::Rng::new())
     }
 
-    /// What retries are taken from.
-    fn counts(&mut self) -> &(CallRetries, Budget) {
-        let Attempts { call, guarding, counts, .. } = self;
-        counts
-            .get_or_insert_with(|| (CallRetries::default(), guarding.budgets.of(&call.call.caller.id, &call.tool.name)))
+    fn purse(&mut self) -> Budget {
+        let Attempts { call, guarding, purse, .. } = self;
+        purse.get_or_insert_with(|| guarding.budgets.of(&call.call.caller.id, &call.tool.name)).clone()
     }
 
     /// Waits, then for a place; nothing when the caller goes meanwhile.
     async fn place_after(&mut self, wait: Duration) -> Option<Result<Slot, CallError>> {
-        let Attempts { guarding, deadline, need, caller, .. } = self;
+        let Attempts { call, guarding, deadline, need, caller, .. } = self;
         let next = pin!(async {
             sleep(wait).await;
-            guarding.slots.take(need, None, *deadline).await
+            guarding.slots.take(need, call.call.inside.as_ref().map(Inside::around), *deadline).await
         });
         let gone = pin!(async {
             match caller {
@@ -222,8 +231,6 @@ impl Attempts {
     /// A retry that was paid for is not made.
     fn take_back(&self, paid: Spent) {
         paid.give_back();
-        if let Some((retries, _)) = &self.counts {
-            retries.give_back();
-        }
+        self.retries.give_back();
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{CastReport, Tool};
+use crate::inside::Inside;
 
 /// A request to run a tool.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Call {
     pub idempotency_key: Option<String>,
     /// The call inside of which this one was made.
     pub parent: Option<CallId>,
+    /// What it shares with that call, where a running tool has made it.
+    pub inside: Option<Inside>,
 }
 
 impl Call {
@@ -45,6 +48,7 @@ impl Call {
             caller: Caller::default(),
             idempotency_key: None,
             parent: None,
+            inside: None,
         }
     }
 

@@ -5,10 +5,12 @@
 //! down, so that every outcome lists what its call did. No driver goes round it: later rules about effects (quotas, a
 //! person who is asked, a dry run) have this one place.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::tell::{CallError, ErrorKind, Stage};
 
@@ -95,7 +97,7 @@ pub const EFFECTS_LISTED_MAX: usize = 10_000;
 /// The door of one attempt. Clones are the same door.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<(Mutex<Inner>, Notify)>,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,10 @@ struct Inner {
     closed: bool,
     records: Vec<EffectRecord>,
     unlisted: u64,
+    /// How far calls inside of the attempt have gone into the world.
+    inside: EffectClass,
+    /// Calls inside of the attempt that run now, and may still change something.
+    running_inside: usize,
 }
 
 /// The leave to do one effect. Tell the gate how it went; a passage that is dropped untold counts as indeterminate.
@@ -118,7 +124,9 @@ impl Gate {
     /// The open gate of an attempt.
     #[must_use]
     pub fn new(attempt: u32) -> Self {
-        Gate { inner: Arc::new(Mutex::new(Inner { attempt, closed: false, records: Vec::new(), unlisted: 0 })) }
+        let (records, inside) = (Vec::new(), EffectClass::Pure);
+        let inner = Inner { attempt, closed: false, records, unlisted: 0, inside, running_inside: 0 };
+        Gate { inner: Arc::new((Mutex::new(inner), Notify::new())) }
     }
 
     /// Asks for leave to do an effect, and writes it down.
@@ -157,6 +165,44 @@ impl Gate {
     /// Closes the gate for good: from here on the attempt has no effect on the world.
     pub fn close(&self) {
         self.lock().closed = true;
+        self.inner.1.notify_waiters();
+    }
+
+    /// Waits until the gate is closed.
+    pub(crate) async fn closed(&self) {
+        let mut closing = pin!(self.inner.1.notified());
+        // From here on no closing is missed.
+        closing.as_mut().enable();
+        if !self.lock().closed {
+            closing.await;
+        }
+    }
+
+    /// Lets an attempt of a call inside of this attempt begin.
+    pub(crate) fn enter(&self, effect: EffectClass, within: &Gate) -> Result<Within, CallError> {
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(over());
+        }
+        inner.running_inside += usize::from(effect.may_change());
+        Ok(Within { outer: self.clone(), effect, gate: within.clone() })
+    }
+
+    /// How far the attempt has gone into the world by calls inside of it, or may have.
+    pub(crate) fn inside(&self) -> EffectClass {
+        let inner = self.lock();
+        // Those that still run are not stopped by the end of this attempt.
+        if inner.running_inside > 0 { EffectClass::Destroys } else { inner.inside }
+    }
+
+    /// How far the attempt has gone into the world, or may have.
+    fn reach(&self) -> EffectClass {
+        let inside = self.inside();
+        let inner = self.lock();
+        let happened = inner.records.iter().filter(|record| matches!(record.fate, Fate::Done | Fate::Indeterminate));
+        let listed = happened.map(|record| record.effect.class).max().unwrap_or(EffectClass::Pure);
+        let unlisted = if inner.unlisted > 0 { EffectClass::Destroys } else { EffectClass::Pure };
+        inside.max(listed).max(unlisted)
     }
 
     /// What the attempt did, and how many effects more than could be listed.
@@ -167,7 +213,24 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt of a call inside of another attempt. When it is over, that one has gone as far as it has.
+#[derive(Debug)]
+pub(crate) struct Within {
+    outer: Gate,
+    effect: EffectClass,
+    gate: Gate,
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        let reach = self.gate.reach();
+        let mut outer = self.outer.lock();
+        outer.inside = outer.inside.max(reach);
+        outer.running_inside -= usize::from(self.effect.may_change());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The road of a call. Start reading here: [`Host::call`] is the whole life of a call on one screen.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use tokio::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::check::{self, Check};
 use crate::deadline::Deadline;
 use crate::guard::breaker::Registry;
+use crate::inside::{self, Inside};
 use crate::limits::HostLimits;
 use crate::tell::{CallError, Event, Outcome, Sink, Trail, Voice};
 
@@ -19,6 +21,16 @@ use crate::tell::{CallError, Event, Outcome, Sink, Trail, Voice};
 #[derive(Clone)]
 pub struct Host {
     rooms: Arc<RwLock<Arc<Rooms>>>,
+}
+
+/// The way back to a host, for what must not keep it alive.
+#[derive(Clone)]
+pub(crate) struct HostRef(Weak<RwLock<Arc<Rooms>>>);
+
+impl HostRef {
+    pub(crate) fn host(&self) -> Option<Host> {
+        self.0.upgrade().map(|rooms| Host { rooms })
+    }
 }
 
 /// What a call finds on its road. A call that has begun keeps what it found, whatever changes meanwhile.
@@ -82,6 +94,10 @@ impl Host {
         self
     }
 
+    pub(crate) fn downgrade(&self) -> HostRef {
+        HostRef(Arc::downgrade(&self.rooms))
+    }
+
     fn rooms(&self) -> Arc<Rooms> {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -119,10 +135,20 @@ impl Host {
     /// that may change something goes on to its own end, so that nobody is left with half of an effect, and is not followed
     /// by another one.
     pub async fn call(&self, call: Call) -> Outcome {
+        let around = call.inside.clone().map(|around| (around, call.id.clone(), call.tool.clone()));
+        let road = pin!(self.walk(call));
+        match around {
+            None => road.await,
+            Some((around, id, tool)) => around.bound(id, tool, road).await,
+        }
+    }
+
+    /// The road itself.
+    async fn walk(&self, call: Call) -> Outcome {
         let rooms = self.rooms();
         let mut trail = Trail::start(&call, rooms.voice.clone());
         match rooms.admit(call, &mut trail).await {
-            Ok(admitted) => admitted.outcome(trail).await,
+            Ok(admitted) => admitted.outcome(self.clone(), trail).await,
             Err(error) => trail.end(Err(error)),
         }
     }
@@ -136,17 +162,25 @@ impl Rooms {
         let accepted = accept(tool, call)?;
         trail.report.cast = accepted.cast.clone();
         trail.teller.tell(&Event::CallAccepted { call: &accepted });
+        inside::judge(&accepted, self.guarding.max_depth)?;
         trail.repeats = self.repetition.judge(&accepted)?;
         let call = Arc::new(check::permit(&self.checks, accepted).await?);
 
         let asked = Instant::now();
         let (name, caller) = (&call.tool.name, &call.call.caller.id);
         self.guarding.rates.admit(asked, name, caller, &call.tool.guards.rate)?;
-        let deadline = Deadline::new(asked, call.tool.limits.call_time_max, None);
+        let around = call.call.inside.as_ref();
+        let deadline = Deadline::new(asked, call.tool.limits.call_time_max, around.map(Inside::deadline));
         let need = self.catalog.need(&call.tool);
-        let slot = self.guarding.slots.take(&need, None, deadline).await;
+        let slot = self.guarding.slots.take(&need, around.map(Inside::around), deadline).await;
         trail.report.waited = asked.elapsed();
         Ok(Admitted { call, guarding: self.guarding.clone(), deadline, need, slot: slot? })
+    }
+}
+
+impl std::fmt::Debug for HostRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostRef(..)")
     }
 }
 

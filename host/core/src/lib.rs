@@ -42,6 +42,7 @@
 
 // What was asked
 pub mod call;
+pub mod inside;
 
 // What can be asked
 pub mod catalog;

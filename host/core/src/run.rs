@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::call::{CallerKey, PermittedCall};
 use crate::effect::{Effect, Gate, Passage};
+use crate::inside::Ties;
 use crate::limits::Limits;
 use crate::tell::{CallError, Captured, Event, Level, Output, Teller};
 
@@ -45,6 +46,7 @@ pub struct Attempt {
     caller_key: CallerKey,
     gate: Gate,
     teller: Teller,
+    ties: Ties,
 }
 
 impl Attempt {
@@ -55,10 +57,11 @@ impl Attempt {
         started: Instant,
         deadline: Instant,
         teller: Teller,
+        ties: Ties,
     ) -> Self {
         let limits = call.tool.limits;
         let meter = Arc::new(Meter::new(&limits));
-        Attempt { call, number, started, deadline, meter, caller_key, gate: Gate::new(number), teller }
+        Attempt { call, number, started, deadline, meter, caller_key, gate: Gate::new(number), teller, ties }
     }
 
     /// The caller as the tool may see it: 32 hexadecimal digits. They are the same for one caller in one host, and tell
@@ -111,6 +114,10 @@ impl Attempt {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    pub(crate) fn ties(&self) -> &Ties {
+        &self.ties
     }
 }
 

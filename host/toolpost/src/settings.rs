@@ -30,6 +30,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The most calls that may run at once, and the most that may wait.
 const CALLS_MOST: u64 = 1_000_000;
 
+/// The most calls that may be inside of one another: each needs stack.
+const DEPTH_MOST: u64 = 16;
+
 /// The bounds of the stack of a running tool, in bytes.
 const STACK_BYTES_LEAST: u64 = 64 << 10;
 const STACK_BYTES_MOST: u64 = 64 << 20;
@@ -80,6 +83,10 @@ pub struct HostSettings {
     #[serde(default, deserialize_with = "number_within::<_, _, 0, CALLS_MOST>")]
     #[schemars(range(min = 0, max = CALLS_MOST))]
     pub max_waiting: Option<usize>,
+    /// How many calls may be inside of one another, up to 16. Default 8.
+    #[serde(default, deserialize_with = "number_within::<_, _, 0, DEPTH_MOST>")]
+    #[schemars(range(min = 0, max = DEPTH_MOST))]
+    pub max_depth: Option<usize>,
     /// The stack of a running tool, "64 KiB" to "64 MiB". Default "512 KiB".
     #[serde(default, deserialize_with = "bytes_within::<_, STACK_BYTES_LEAST, STACK_BYTES_MOST>")]
     #[schemars(schema_with = "bytes_between::<STACK_BYTES_LEAST, STACK_BYTES_MOST>")]
@@ -160,7 +167,7 @@ impl Settings {
         HostLimits {
             max_parallel: self.host.max_parallel.unwrap_or(defaults.max_parallel),
             max_waiting: self.host.max_waiting.unwrap_or(defaults.max_waiting),
-            ..defaults
+            max_depth: self.host.max_depth.unwrap_or(defaults.max_depth),
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::Attempts;
 use super::once::Begun;
 use crate::guard::retry::{Fence, Spent};
+use crate::inside::Inside;
 use crate::tell::{CallError, ErrorKind, Output, Stage};
 
 type Answer = Result<Output, CallError>;
@@ -58,10 +59,10 @@ impl Attempts {
         if too_late || matches!(first.fence(), Fence::Effect { .. }) {
             return None;
         }
-        let slot = self.guarding.slots.take_free(&self.need, None)?;
+        let slot = self.guarding.slots.take_free(&self.need, call.call.inside.as_ref().map(Inside::around))?;
         let number = first.attempt.number;
-        let (retries, budget) = self.counts();
-        let paid = guards.retry.pay_for_hedge(number, retries, budget)?;
+        let purse = self.purse();
+        let paid = guards.retry.pay_for_hedge(number, &self.retries, &purse)?;
         match Begun::begin(self, number + 1, slot, true) {
             Ok(second) => Some((second, paid)),
             Err(_) => {

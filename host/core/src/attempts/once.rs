@@ -7,9 +7,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Attempts;
 use crate::deadline::{Deadline, after};
+use crate::effect::Within;
 use crate::guard::breaker::{self, Breaker, Permit};
 use crate::guard::retry::Fence;
 use crate::guard::slot::Slot;
+use crate::inside::{Inside, Ties};
 use crate::run::Attempt;
 use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Output, Stage, Trail};
 
@@ -17,6 +19,8 @@ use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Output, Stage, Tra
 pub(super) struct Begun {
     pub(super) attempt: Attempt,
     permit: Option<Permit>,
+    /// Its part in the attempt around it.
+    within: Option<Within>,
     slot: Slot,
     /// The deadline of its call.
     deadline: Deadline,
@@ -27,7 +31,7 @@ pub(super) struct Begun {
 impl Begun {
     /// Asks the breaker; then the attempt has begun.
     pub(super) fn begin(of: &Attempts, number: u32, slot: Slot, is_hedge: bool) -> Result<Begun, CallError> {
-        let Attempts { call, guarding, deadline, trail, .. } = of;
+        let Attempts { call, guarding, host, retries, deadline, trail, .. } = of;
         let tool = &call.tool;
         let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.name.as_str()));
         let breaker = match &tool.guards.breaker {
@@ -39,10 +43,13 @@ impl Begun {
             breaker.as_ref().map(Breaker::acquire).transpose().map_err(|rejection| rejection.into_error(key))?;
         let started = Instant::now();
         let ends = deadline.at.min(after(started, tool.limits.attempt_time_max));
-        let teller = trail.teller.clone();
-        teller.tell(&Event::AttemptStarted { number });
-        let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller);
-        Ok(Begun { attempt, permit, slot, deadline: *deadline, is_hedge })
+        let (teller, host) = (trail.teller.clone(), host.downgrade());
+        let ties = Ties { host, retries: retries.clone(), around: slot.around() };
+        let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller, ties);
+        let enter = |around: &Inside| around.gate().enter(tool.effect, attempt.gate());
+        let within = call.call.inside.as_ref().map(enter).transpose()?;
+        trail.teller.tell(&Event::AttemptStarted { number });
+        Ok(Begun { attempt, permit, within, slot, deadline: *deadline, is_hedge })
     }
 
     /// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.
@@ -71,8 +78,8 @@ impl Begun {
     /// Gives the place back, tells and writes down how it ended, and says what it did.
     pub(super) fn end(self, result: &Result<Output, CallError>, trail: &mut Trail) -> Fence {
         let fence = self.fence();
-        let Begun { attempt, permit, slot, is_hedge, .. } = self;
-        drop(slot);
+        let Begun { attempt, permit, within, slot, is_hedge, .. } = self;
+        drop((within, slot));
         if let Some(permit) = permit {
             permit.settle(result);
         }
@@ -88,7 +95,7 @@ impl Begun {
     /// What it has done so far.
     pub(super) fn fence(&self) -> Fence {
         let (effects, unlisted) = self.attempt.gate().records();
-        Fence::of(&effects, unlisted, false)
+        Fence::of(&effects, unlisted, false).max(Fence::from(self.attempt.gate().inside()))
     }
 
     fn timed_out(&self) -> CallError {

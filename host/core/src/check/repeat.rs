@@ -86,12 +86,15 @@ impl Repetition {
         Repetition { settings, sessions: Mutex::default() }
     }
 
-    /// Judges a call before it runs. A call without a session is not judged.
+    /// Judges a call before it runs. A call without a session is not judged, nor is one that a tool makes: it is the agent
+    /// that goes round in circles, and its own calls show that.
     ///
     /// # Errors
     /// [`ErrorKind::RepeatedCall`]: it was made too often, or too many calls of the session have failed.
     pub(crate) fn judge(self: &Arc<Self>, call: &AcceptedCall) -> Result<Option<Remembered>, CallError> {
-        let Some(session) = &call.call.caller.session else { return Ok(None) };
+        let Some(session) = call.call.caller.session.as_ref().filter(|_| call.call.inside.is_none()) else {
+            return Ok(None);
+        };
         let hash = hash(&[call.tool.name.as_bytes(), &text(&call.arguments)]);
         let RepeatSettings { refuse, failures, .. } = self.settings;
         let (times, failed) = self.with(session, |session| (session.times(hash, At::Begin), session.failures));

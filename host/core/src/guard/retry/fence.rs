@@ -46,6 +46,17 @@ impl Fence {
     }
 }
 
+impl From<EffectClass> for Fence {
+    /// What so far an effect leaves behind.
+    fn from(class: EffectClass) -> Self {
+        match class {
+            EffectClass::Pure => Fence::Nothing,
+            EffectClass::Reads => Fence::ReadOnly,
+            EffectClass::Writes | EffectClass::Open | EffectClass::Destroys => Fence::Effect { idempotent: false },
+        }
+    }
+}
+
 /// The failures that may be tried again; the others have none of these classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

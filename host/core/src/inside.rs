@@ -1,0 +1,178 @@
+//! What is a call inside of another call? One that a running tool makes: it walks the whole road, and shares with the
+//! attempt around it what must not be had twice.
+//!
+//! - **caller and session**: it is made in the name of the one who called first;
+//! - **time**: it ends with the attempt around it, at the latest;
+//! - **place**: it runs in the place of the attempt around it, while that waits (see [`crate::guard::slot`]);
+//! - **retries**: there is one count for all layers, because retry loops inside of one another multiply;
+//! - **effects**: what it did, the attempt around it did too, and is not tried again where that must not be.
+//!
+//! So that this ends: calls go only so deep, none is inside of one that is the same, and what only reads cannot change
+//! anything by calling what can.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::call::{AcceptedCall, Call, CallId, PermittedCall};
+use crate::effect::{EffectClass, Gate};
+use crate::guard::retry::CallRetries;
+use crate::guard::slot::Around;
+use crate::host::HostRef;
+use crate::run::Attempt;
+use crate::tell::{CallError, ErrorKind, Outcome, Report, Stage};
+
+/// What an attempt holds ready for the calls inside of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ties {
+    pub(crate) host: HostRef,
+    pub(crate) retries: CallRetries,
+    pub(crate) around: Around,
+}
+
+/// What a call has from the attempt around it. Only [`Attempt::child`] makes one.
+#[derive(Clone)]
+pub struct Inside(Arc<Shared>);
+
+struct Shared {
+    call: Arc<PermittedCall>,
+    deadline: Instant,
+    gate: Gate,
+    ties: Ties,
+}
+
+impl Inside {
+    pub(crate) fn of(attempt: &Attempt) -> Self {
+        let Attempt { call, deadline, .. } = attempt;
+        let (gate, ties) = (attempt.gate().clone(), attempt.ties().clone());
+        Inside(Arc::new(Shared { call: call.clone(), deadline: *deadline, gate, ties }))
+    }
+
+    /// The call around it.
+    #[must_use]
+    pub fn parent(&self) -> &CallId {
+        &self.0.call.call.id
+    }
+
+    /// When the attempt around it is ended.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.0.deadline
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    pub(crate) fn retries(&self) -> &CallRetries {
+        &self.0.ties.retries
+    }
+
+    pub(crate) fn around(&self) -> &Around {
+        &self.0.ties.around
+    }
+
+    /// Ends a call with the attempt around it: for what may change something, its caller is gone then; all else stops.
+    pub(crate) async fn bound(&self, id: CallId, tool: String, road: impl Future<Output = Outcome>) -> Outcome {
+        tokio::select! {
+            biased;
+            () = self.0.gate.closed() => over(id, tool, "the call around it is over"),
+            outcome = road => outcome,
+        }
+    }
+
+    /// The calls around it, the innermost first.
+    fn outwards(&self) -> impl Iterator<Item = &PermittedCall> {
+        std::iter::successors(Some(self), |inside| inside.0.call.call.inside.as_ref()).map(|inside| &*inside.0.call)
+    }
+}
+
+/// The outcome of a call that was not begun.
+pub(crate) fn over(call: CallId, tool: String, why: &str) -> Outcome {
+    let error = CallError::new(ErrorKind::Cancelled, Stage::Run, why).with_help("nothing more is done for it");
+    Outcome { call, tool, result: Err(error), report: Report::default() }
+}
+
+/// Whether a call may be made where it is.
+///
+/// # Errors
+/// It is too deep, it is inside of itself, or the call around it only reads.
+pub(crate) fn judge(call: &AcceptedCall, max_depth: usize) -> Result<(), CallError> {
+    let Some(inside) = &call.call.inside else { return Ok(()) };
+    let refuse = |kind, words: String| Err(CallError::new(kind, Stage::Check, words));
+    if inside.outwards().count() > max_depth {
+        let words = format!("calls inside of one another go no deeper than {max_depth}: {}", chain(inside, call));
+        return refuse(ErrorKind::QuotaExceeded, format!("{words}; raise `host.max_depth` if they should"));
+    }
+    let same = |around: &PermittedCall| around.tool.name == call.tool.name && around.arguments == call.arguments;
+    if inside.outwards().any(same) {
+        let words = format!("this call would be inside of itself: {}", chain(inside, call));
+        return refuse(ErrorKind::RepeatedCall, format!("{words}; call it with other arguments, or not at all"));
+    }
+    let (own, around) = (call.tool.effect, &inside.0.call.tool);
+    if own > EffectClass::Pure && around.effect < own.min(EffectClass::Writes) {
+        let (tool, own) = (&call.tool.name, own.name());
+        let words = format!("`{}` has the effect `{}`, and calls `{tool}`, which", around.name, around.effect.name());
+        let help = format!("set `effect = \"{own}\"` for `{}` to allow it", around.name);
+        return refuse(ErrorKind::CapabilityDenied, format!("{words} has the effect `{own}`; {help}"));
+    }
+    Ok(())
+}
+
+/// The names of the tools, the outermost first.
+fn chain(inside: &Inside, call: &AcceptedCall) -> String {
+    let mut names: Vec<&str> = inside.outwards().map(|around| around.tool.name.as_str()).collect();
+    names.reverse();
+    names.push(&call.tool.name);
+    names.join(" > ")
+}
+
+impl Attempt {
+    /// A call inside of this attempt: by the same caller, in the same session. [`crate::Host::call`] runs it.
+    #[must_use]
+    pub fn child(&self, tool: impl Into<String>, arguments: impl Into<crate::Arguments>) -> Call {
+        let inside = Inside::of(self);
+        Call { parent: Some(inside.parent().clone()), inside: Some(inside), ..Call::new(tool, arguments) }.by(self
+            .call
+            .call
+            .caller
+            .clone())
+    }
+
+    /// Calls another tool of the same host. There is always an outcome.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use toolpost_core::{Call, Catalog, Host, Native};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut catalog = Catalog::default();
+    /// catalog.add(Native::new("six", "Answers 6").run(|_| async { Ok(json!(6)) }))?;
+    /// catalog.add(Native::new("seven_times", "Answers 42").run(|attempt| async move {
+    ///     let six = attempt.call("six", json!({})).await.result?.value;
+    ///     Ok(json!(six.as_u64().unwrap_or_default() * 7))
+    /// }))?;
+    /// let outcome = Host::new(catalog).call(Call::new("seven_times", json!({}))).await;
+    /// assert_eq!(outcome.result?.value, json!(42));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// As for [`crate::Host::call`]; the end of the attempt also ends it.
+    pub async fn call(&self, tool: impl Into<String>, arguments: impl Into<crate::Arguments>) -> Outcome {
+        let call = self.child(tool, arguments);
+        match self.ties().host.host() {
+            // Boxed, so that a tool which calls another one is not as large as the whole road.
+            Some(host) => Box::pin(host.call(call)).await,
+            None => over(call.id, call.tool, "the host is gone"),
+        }
+    }
+}
+
+impl fmt::Debug for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Inside").field(self.parent()).finish()
+    }
+}
