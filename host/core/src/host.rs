@@ -13,6 +13,7 @@ use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::check::{self, Check};
 use crate::deadline::Deadline;
 use crate::guard::breaker::Registry;
+use crate::guard::usage::{Accounts, BudgetSettings, Usage};
 use crate::inside::{self, Inside};
 use crate::limits::HostLimits;
 use crate::tell::{CallError, Event, Outcome, Sink, Trail, Voice};
@@ -40,6 +41,8 @@ struct Rooms {
     access: Access,
     repetition: Arc<Repetition>,
     checks: Vec<Arc<dyn Check>>,
+    budgets: BudgetSettings,
+    accounts: Arc<Accounts>,
     guarding: Arc<Guarding>,
     voice: Arc<Voice>,
 }
@@ -53,6 +56,8 @@ impl Host {
             access: Access::default(),
             repetition: Arc::default(),
             checks: Vec::new(),
+            budgets: BudgetSettings::default(),
+            accounts: Arc::default(),
             guarding: Arc::new(Guarding::new(HostLimits::default())),
             voice: Arc::default(),
         };
@@ -75,6 +80,12 @@ impl Host {
     #[must_use]
     pub fn with_repetition(self, settings: RepeatSettings) -> Self {
         self.with(|rooms| rooms.repetition = Arc::new(Repetition::new(settings)))
+    }
+
+    /// Sets how much callers and sessions may use.
+    #[must_use]
+    pub fn with_budgets(self, budgets: BudgetSettings) -> Self {
+        self.with(|rooms| rooms.budgets = budgets)
     }
 
     /// Adds a check, behind those that are there.
@@ -122,6 +133,20 @@ impl Host {
         self.rooms().guarding.breakers.clone()
     }
 
+    /// What a caller has used, in all its sessions: in the current span of its budget, where that begins anew.
+    #[must_use]
+    pub fn usage_of_caller(&self, caller: &Caller) -> Usage {
+        let rooms = self.rooms();
+        rooms.accounts.of_caller(&rooms.budgets, caller)
+    }
+
+    /// What the session of a caller has used: in the current span of its budget, where that begins anew.
+    #[must_use]
+    pub fn usage_of_session(&self, caller: &Caller) -> Usage {
+        let rooms = self.rooms();
+        rooms.accounts.of_session(&rooms.budgets, caller)
+    }
+
     /// Calls that run, and calls that wait for a place.
     #[must_use]
     pub fn in_use(&self) -> (usize, usize) {
@@ -167,9 +192,9 @@ impl Rooms {
         let call = Arc::new(check::permit(&self.checks, accepted).await?);
 
         let asked = Instant::now();
-        let (name, caller) = (&call.tool.name, &call.call.caller.id);
-        self.guarding.rates.admit(asked, name, caller, &call.tool.guards.rate)?;
-        let around = call.call.inside.as_ref();
+        let (name, caller, around) = (&call.tool.name, &call.call.caller, call.call.inside.as_ref());
+        trail.bill = Some(self.accounts.open(&self.budgets, caller, call.tool.guards.price, around.is_some())?);
+        self.guarding.rates.admit(asked, name, &caller.id, &call.tool.guards.rate)?;
         let deadline = Deadline::new(asked, call.tool.limits.call_time_max, around.map(Inside::deadline));
         let need = self.catalog.need(&call.tool);
         let slot = self.guarding.slots.take(&need, around.map(Inside::around), deadline).await;

@@ -93,6 +93,14 @@ impl Attempt {
         }
     }
 
+    /// Reports a cost of the attempt, such as what another service asks for it: it is added to what was reported before and to
+    /// what settings say. Nothing is added that is no amount, nor once the attempt is over.
+    pub fn report_cost(&self, cost: f64) {
+        if self.gate.check().is_ok() && cost.is_finite() && cost > 0.0 {
+            *self.meter.cost.lock().unwrap_or_else(PoisonError::into_inner) += cost;
+        }
+    }
+
     /// Hands out a part of the result. All parts together are no longer than the result may be.
     pub fn emit(&self, text: &str) {
         if self.gate.check().is_ok() && self.meter.emit_left.take(text.len().max(PART_BYTES_LEAST)) {
@@ -141,6 +149,8 @@ impl Left {
 pub struct Meter {
     fuel: AtomicU64,
     memory_bytes_peak: AtomicU64,
+    /// What the tool has reported that it costs.
+    cost: Mutex<f64>,
     progress_left: Left,
     emit_left: Left,
     log_left: Left,
@@ -157,6 +167,7 @@ impl Meter {
         let capture = |bytes_max| Arc::new(Capture::new(bytes_max));
         Meter {
             fuel: AtomicU64::new(0),
+            cost: Mutex::new(0.0),
             progress_left: Left(AtomicU64::new(PROGRESS_MAX)),
             emit_left: Left(AtomicU64::new(limits.result_bytes_max)),
             log_left: Left(AtomicU64::new(limits.log_bytes_max)),
@@ -175,6 +186,10 @@ impl Meter {
     /// Notes the memory that is held now.
     pub fn memory_held(&self, bytes: u64) {
         self.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cost(&self) -> f64 {
+        *self.cost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The fuel that was used.

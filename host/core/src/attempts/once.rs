@@ -11,6 +11,7 @@ use crate::effect::Within;
 use crate::guard::breaker::{self, Breaker, Permit};
 use crate::guard::retry::Fence;
 use crate::guard::slot::Slot;
+use crate::guard::usage::Charge;
 use crate::inside::{Inside, Ties};
 use crate::run::Attempt;
 use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Output, Stage, Trail};
@@ -21,6 +22,8 @@ pub(super) struct Begun {
     permit: Option<Permit>,
     /// Its part in the attempt around it.
     within: Option<Within>,
+    /// What it uses.
+    charge: Option<Charge>,
     slot: Slot,
     /// The deadline of its call.
     deadline: Deadline,
@@ -49,7 +52,8 @@ impl Begun {
         let enter = |around: &Inside| around.gate().enter(tool.effect, attempt.gate());
         let within = call.call.inside.as_ref().map(enter).transpose()?;
         trail.teller.tell(&Event::AttemptStarted { number });
-        Ok(Begun { attempt, permit, within, slot, deadline: *deadline, is_hedge })
+        let charge = trail.bill.as_ref().map(|bill| bill.charge(&attempt));
+        Ok(Begun { attempt, permit, within, charge, slot, deadline: *deadline, is_hedge })
     }
 
     /// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.
@@ -78,8 +82,8 @@ impl Begun {
     /// Gives the place back, tells and writes down how it ended, and says what it did.
     pub(super) fn end(self, result: &Result<Output, CallError>, trail: &mut Trail) -> Fence {
         let fence = self.fence();
-        let Begun { attempt, permit, within, slot, is_hedge, .. } = self;
-        drop((within, slot));
+        let Begun { attempt, permit, within, charge, slot, is_hedge, .. } = self;
+        drop((within, charge, slot));
         if let Some(permit) = permit {
             permit.settle(result);
         }

@@ -3,6 +3,7 @@
 // Who may run now
 pub mod rate;
 pub mod slot;
+pub mod usage;
 
 // Is it well enough to be called?
 pub mod breaker;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 use self::rate::RateSettings;
 use self::retry::{Latencies, RetryPolicy, RetrySettings};
+use self::usage::{Price, PriceSettings};
 use crate::catalog::settings::number_within;
 
 /// The most calls that settings may let run at once, and the most that they may let wait.
@@ -39,6 +41,9 @@ pub struct GuardSettings {
     pub waiting: Option<usize>,
     /// Whether the tool runs alone among the tools of its component. Default false.
     pub exclusive: Option<bool>,
+    /// What a call costs, for reports and budgets. Default 0.
+    #[serde(default)]
+    pub cost: PriceSettings,
     /// Which breaker leaves it alone when it fails. Default: one of the kind "standard".
     pub breaker: Option<breaker::Settings>,
     /// How failed attempts are tried again.
@@ -57,6 +62,8 @@ pub struct Guards {
     pub waiting: Option<usize>,
     /// Whether it runs alone among the tools of its component; a native tool, alone with itself.
     pub exclusive: bool,
+    /// What a call costs.
+    pub price: Price,
     /// Which breaker leaves it alone when it fails.
     pub breaker: breaker::Settings,
     /// How failed attempts are tried again.
@@ -83,6 +90,7 @@ impl Guards {
             parallel: settings.parallel.or(self.parallel),
             waiting: settings.waiting.or(self.waiting),
             exclusive: settings.exclusive.unwrap_or(self.exclusive),
+            price: self.price.with(&settings.cost),
             breaker: settings.breaker.clone().unwrap_or(self.breaker),
             retry: self.retry.with(&settings.retry),
             breaker_key: OnceLock::new(),

@@ -37,7 +37,7 @@ pub enum ErrorKind {
     OutcomeUnknown,
     /// The tool wanted to do what it has not been granted.
     CapabilityDenied,
-    /// The tool wanted to do more than it has been granted.
+    /// The tool wanted to do more than it has been granted, or a budget is used up.
     QuotaExceeded,
     /// The tool used up its operations.
     OutOfFuel,

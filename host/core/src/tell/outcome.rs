@@ -9,6 +9,7 @@ use super::error::{CallError, ErrorKind};
 use crate::call::CallId;
 use crate::catalog::CastReport;
 use crate::effect::EffectRecord;
+use crate::guard::usage::Usage;
 
 /// What came of a call. Every call has exactly one.
 #[derive(Clone, Debug)]
@@ -42,6 +43,26 @@ pub struct Output {
     /// What the host has to say of the result to the one who reads it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+impl Output {
+    /// The length of its value as JSON.
+    pub(crate) fn bytes(&self) -> u64 {
+        struct Count(u64);
+        impl std::io::Write for Count {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0 += bytes.len() as u64;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut count = Count(0);
+        // A value can be written, and so can this count.
+        let _ = serde_json::to_writer(&mut count, &self.value);
+        count.0
+    }
 }
 
 /// A part of a rich result.
@@ -99,6 +120,9 @@ pub struct Report {
     /// What was done to the arguments until they fitted.
     #[serde(skip_serializing_if = "CastReport::is_empty")]
     pub cast: CastReport,
+    /// What the call used, as it stands on the accounts of its caller and session.
+    #[serde(skip_serializing_if = "Usage::is_nothing")]
+    pub usage: Usage,
     /// The attempts, in order.
     pub attempts: Vec<AttemptReport>,
     /// What the call did to the world.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Teller, Voice};
 use crate::call::{Call, CallId};
 use crate::check::repeat::Remembered;
+use crate::guard::usage::Bill;
 
 pub(crate) struct Trail {
     call: CallId,
@@ -17,6 +18,8 @@ pub(crate) struct Trail {
     pub(crate) report: Report,
     /// Where the session's memory waits for how the call ends.
     pub(crate) repeats: Option<Remembered>,
+    /// Where it is written down what the call uses, once it may use something.
+    pub(crate) bill: Option<Bill>,
 }
 
 impl Trail {
@@ -31,6 +34,7 @@ impl Trail {
             teller,
             report: Report::default(),
             repeats: None,
+            bill: None,
         }
     }
 
@@ -46,6 +50,8 @@ impl Trail {
         self.told = true;
         let mut report = std::mem::take(&mut self.report);
         report.time = self.started.elapsed();
+        let output_bytes = result.as_ref().map_or(0, Output::bytes);
+        report.usage = self.bill.take().map(|bill| bill.close(output_bytes)).unwrap_or_default();
         let outcome = Outcome { call: self.call.clone(), tool: std::mem::take(&mut self.tool), result, report };
         self.teller.tell(&Event::CallEnded { outcome: &outcome });
         outcome
