@@ -256,20 +256,11 @@ impl Builder {
     }
 
     fn engine(&self, before: &Made) -> Result<(EngineOptions, Arc<Engine>), String> {
-        let defaults = EngineOptions::default();
-        let host = &self.settings.host;
-        let stack = host.stack.map(|bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX));
-        let options = EngineOptions {
-            max_parallel: self.settings.host_limits().max_parallel,
-            stack_bytes_max: stack.unwrap_or(defaults.stack_bytes_max),
-            cache_dir: self.settings.cache_dir(),
-            cache_bytes_max: host.cache_size.map_or(defaults.cache_bytes_max, |bytes| bytes.0),
-            ..defaults
-        };
+        let options = self.settings.engine_options();
         if let Some(engine) = before.engine_for(&options) {
             return Ok(engine);
         }
-        let engine = Engine::new(&options).or_else(|error| match host.cache {
+        let engine = Engine::new(&options).or_else(|error| match self.settings.host.cache {
             // Nobody has asked for that folder: without it, components are compiled at every start.
             None if options.cache_dir.is_some() => {
                 tracing::warn!(%error, "compiled code is not kept");
