@@ -40,7 +40,7 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
     let is_named = !settings.components.is_empty();
     let builder = Builder::new().settings(settings);
     let builder = if is_named { builder } else { builder.tools(&args.file) };
-    let Loaded { host, components, faults } = load(builder).await;
+    let Loaded { host, components, faults, .. } = load(builder).await;
     let Some(component) = components.first() else { return Err(Stop::faults(faults)) };
     let catalog = host.catalog();
     let tools: Vec<&Tool> = catalog.tools().map(|tool| &**tool).collect();

@@ -113,6 +113,19 @@ impl Host {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Takes over what another host is made of: its tools, limits, access, checks and listeners, all at once.
+    ///
+    /// Calls that have begun go on with what they found. What was learned stays: breakers, rates, retry budgets, what each
+    /// session did, how long a tool takes. The places are the same ones: a call that runs takes one of the new limit's.
+    pub fn replace(&self, by: &Host) {
+        let by = by.rooms();
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        for tool in rooms.catalog.tools() {
+            tool.guards.retire();
+        }
+        *rooms = Arc::new(rooms.replaced(&by));
+    }
+
     /// The tools that a caller may use, by name.
     #[must_use]
     pub fn tools_of(&self, caller: &Caller) -> Vec<Arc<Tool>> {
@@ -180,6 +193,26 @@ impl Host {
 }
 
 impl Rooms {
+    /// What another host says, and what was learned here. Each room stands here by name, so that none is forgotten.
+    fn replaced(&self, by: &Rooms) -> Rooms {
+        let Rooms { catalog, access, repetition, checks, guarding, voice } = by;
+        for tool in catalog.tools() {
+            let before = self.catalog.find(&tool.name).ok();
+            if let Some(before) = before.filter(|before| before.origin == tool.origin) {
+                tool.guards.follow(&before.guards);
+            }
+        }
+        self.guarding.slots.resize(guarding.slots.limits());
+        Rooms {
+            catalog: catalog.clone(),
+            access: access.clone(),
+            repetition: Arc::new(self.repetition.judging_by(repetition.settings())),
+            checks: checks.clone(),
+            guarding: self.guarding.clone(),
+            voice: Arc::new(voice.beside(&self.voice)),
+        }
+    }
+
     /// From the request to a call that may run, and has a place to run in.
     async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admitted, CallError> {
         let access = self.access.of(&call.caller);

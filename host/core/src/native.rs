@@ -38,7 +38,7 @@ use crate::tell::{CallError, Output};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Native {
     name: String,
     description: String,

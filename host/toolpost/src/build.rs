@@ -17,22 +17,23 @@ use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Si
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
 use self::said::Said;
+use crate::reload::Made;
 use crate::settings::{ComponentSettings, Settings};
 use crate::store::Store;
 
 /// Makes a native tool out of the limits that its host has for every tool.
-type MakeTool = Box<dyn FnOnce(Base) -> Tool + Send + Sync>;
+type MakeTool = Arc<dyn Fn(Base) -> Tool + Send + Sync>;
 
 /// A host in the making. With nothing said it has no tools, grants nothing, and keeps the default limits.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Builder {
-    settings: Settings,
+    pub(crate) settings: Settings,
     files: Vec<PathBuf>,
     natives: Vec<MakeTool>,
     sinks: Vec<Arc<dyn Sink>>,
     checks: Vec<Arc<dyn Check>>,
     overrides: LimitSettings,
-    store: Option<Arc<Store>>,
+    pub(crate) store: Option<Arc<Store>>,
 }
 
 /// A host, and what was found on the way to it.
@@ -41,9 +42,11 @@ pub struct Loaded {
     /// The host, with every tool that could be loaded.
     pub host: Host,
     /// The components behind its tools.
-    pub components: Vec<Component>,
+    pub components: Vec<Arc<Component>>,
     /// What is wrong. The host serves without the parts that are named here.
     pub faults: Vec<Fault>,
+    /// What it was made of, for making it again.
+    pub(crate) made: Made,
 }
 
 /// Something that is wrong with a component, or with what settings say of it.
@@ -114,7 +117,11 @@ impl Builder {
         F: Fn(Attempt) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Value, CallError>> + Send + 'static,
     {
-        self.natives.push(Box::new(|host| native.above(host).run(function)));
+        let function = Arc::new(function);
+        self.natives.push(Arc::new(move |host| {
+            let function = function.clone();
+            native.clone().above(host).run(move |attempt| function(attempt))
+        }));
         self
     }
 
@@ -171,23 +178,31 @@ impl Builder {
     /// # Cancel safety
     /// As for [`Builder::build`].
     pub async fn load_with(self, progress: impl FnMut(&str) + Send + 'static) -> Loaded {
+        self.load_after(Made::default(), progress).await
+    }
+
+    /// As [`Builder::load_with`], with as much of what was made before as can be used again.
+    pub(crate) async fn load_after(self, before: Made, progress: impl FnMut(&str) + Send + 'static) -> Loaded {
+        let builder = self.clone();
         // Compiling takes seconds for a large component: not on a thread that serves others.
-        match tokio::task::spawn_blocking(move || self.load_blocking(progress)).await {
+        match tokio::task::spawn_blocking(move || self.load_blocking(&before, progress)).await {
             Ok(loaded) => loaded,
             Err(error) => Loaded {
                 host: Host::new(Catalog::default()),
                 components: Vec::new(),
                 faults: vec![Fault { subject: "the host".into(), message: format!("loading failed: {error}") }],
+                made: Made { builder, ..Made::default() },
             },
         }
     }
 
-    fn load_blocking(mut self, mut progress: impl FnMut(&str)) -> Loaded {
+    fn load_blocking(self, before: &Made, mut progress: impl FnMut(&str)) -> Loaded {
+        let mut made = Made { builder: self.clone(), ..Made::default() };
         let mut faults = Vec::new();
         let mut catalog = Catalog::default();
         let mut components = Vec::new();
         let sources = self.sources(&mut faults);
-        for make in std::mem::take(&mut self.natives) {
+        for make in &self.natives {
             let mut tool = make(self.base());
             tool.limits = tool.limits.with(&self.overrides);
             if let Err(error) = catalog.add(tool) {
@@ -196,8 +211,9 @@ impl Builder {
         }
         let mut limits = self.settings.host_limits();
         if !sources.is_empty() {
-            match self.engine() {
-                Ok(engine) => {
+            match self.engine(before) {
+                Ok((options, engine)) => {
+                    made.engine = Some((options, engine.clone()));
                     let possible = engine.max_parallel();
                     if possible < limits.max_parallel {
                         tracing::warn!(
@@ -208,7 +224,7 @@ impl Builder {
                     }
                     for (name, settings) in &sources {
                         progress(name);
-                        match self.component(&engine, &mut catalog, name, settings) {
+                        match self.component(&engine, before, &mut catalog, name, settings) {
                             Ok(component) => components.push(component),
                             Err(messages) => faults.extend(messages.into_iter().map(|message| {
                                 let subject = format!("component `{name}`");
@@ -226,7 +242,8 @@ impl Builder {
             .with_repetition(self.settings.repeat);
         let host = self.checks.into_iter().fold(host, Host::with_check);
         let host = self.sinks.into_iter().fold(host, Host::with_sink);
-        Loaded { host, components, faults }
+        made.components = components.clone();
+        Loaded { host, components, faults, made }
     }
 
     /// What holds for every tool of which nothing else is said.
@@ -238,26 +255,21 @@ impl Builder {
         }
     }
 
-    fn engine(&self) -> Result<Engine, String> {
-        let defaults = EngineOptions::default();
-        let host = &self.settings.host;
-        let stack = host.stack.map(|bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX));
-        let options = EngineOptions {
-            max_parallel: self.settings.host_limits().max_parallel,
-            stack_bytes_max: stack.unwrap_or(defaults.stack_bytes_max),
-            cache_dir: self.settings.cache_dir(),
-            cache_bytes_max: host.cache_size.map_or(defaults.cache_bytes_max, |bytes| bytes.0),
-            ..defaults
-        };
-        let engine = Engine::new(&options).or_else(|error| match host.cache {
+    fn engine(&self, before: &Made) -> Result<(EngineOptions, Arc<Engine>), String> {
+        let options = self.settings.engine_options();
+        if let Some(engine) = before.engine_for(&options) {
+            return Ok(engine);
+        }
+        let engine = Engine::new(&options).or_else(|error| match self.settings.host.cache {
             // Nobody has asked for that folder: without it, components are compiled at every start.
             None if options.cache_dir.is_some() => {
                 tracing::warn!(%error, "compiled code is not kept");
-                Engine::new(&EngineOptions { cache_dir: None, ..options })
+                Engine::new(&EngineOptions { cache_dir: None, ..options.clone() })
             }
             _ => Err(error),
         });
-        engine.map_err(|error| format!("the engine does not start: {error:#}"))
+        let engine = engine.map_err(|error| format!("the engine does not start: {error:#}"))?;
+        Ok((options, Arc::new(engine)))
     }
 
     /// Every component with its name and settings: those of the settings file, then those of the files.
@@ -295,11 +307,16 @@ impl Builder {
     fn component(
         &self,
         engine: &Engine,
+        before: &Made,
         catalog: &mut Catalog,
         name: &str,
         settings: &ComponentSettings,
-    ) -> Result<Component, Vec<String>> {
-        let component = engine.load_file(name, &settings.path).map_err(|error| vec![error.message])?;
+    ) -> Result<Arc<Component>, Vec<String>> {
+        let component = match before.components.iter().find(|component| component.name == name) {
+            Some(before) => engine.load_file_again(before, &settings.path),
+            None => engine.load_file(name, &settings.path).map(Arc::new),
+        };
+        let component = component.map_err(|error| vec![error.message])?;
         if component.functions.is_empty() {
             return Err(vec![no_function(&component)]);
         }

@@ -31,10 +31,14 @@ pub mod store;
 // From settings and files to a host
 mod build;
 
+// And again, while it runs
+mod reload;
+
 pub use toolpost_core as core;
 pub use toolpost_wasm as wasm;
 
 pub use build::{Builder, Fault, Faults, Loaded};
+pub use reload::{Reloaded, Reloader, reload_on_sighup};
 pub use settings::Settings;
 pub use store::Store;
 pub use toolpost_core::{

@@ -16,6 +16,7 @@ use toolpost_core::check::authorize::Access;
 use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{Cast, HostLimits};
+use toolpost_wasm::EngineOptions;
 
 pub use self::read::Fault;
 pub use self::schema::schema;
@@ -168,6 +169,20 @@ impl Settings {
             max_parallel: self.host.max_parallel.unwrap_or(defaults.max_parallel),
             max_waiting: self.host.max_waiting.unwrap_or(defaults.max_waiting),
             max_depth: self.host.max_depth.unwrap_or(defaults.max_depth),
+        }
+    }
+
+    /// What is asked of the engine.
+    #[must_use]
+    pub fn engine_options(&self) -> EngineOptions {
+        let defaults = EngineOptions::default();
+        let stack = self.host.stack.map(|bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX));
+        EngineOptions {
+            max_parallel: self.host_limits().max_parallel,
+            stack_bytes_max: stack.unwrap_or(defaults.stack_bytes_max),
+            cache_dir: self.cache_dir(),
+            cache_bytes_max: self.host.cache_size.map_or(defaults.cache_bytes_max, |bytes| bytes.0),
+            ..defaults
         }
     }
 

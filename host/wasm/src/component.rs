@@ -45,6 +45,8 @@ pub struct Component {
     pub refused: Vec<Refusal>,
     /// What was odd about its documentation.
     pub warnings: Vec<String>,
+    /// The text beside it that documents it.
+    wit: Option<String>,
     linked: Arc<InstancePre<State>>,
     fuel: bool,
 }
@@ -108,13 +110,23 @@ impl Engine {
     /// # Errors
     /// The file cannot be read, is no component, or asks for what this host does not offer.
     pub fn load_file(&self, name: &str, file: &Path) -> Result<Component, LoadError> {
-        let shown = file.display();
-        let fail = |error: std::io::Error| LoadError { message: format!("`{shown}` cannot be read: {error}") };
-        let bytes = read(file, COMPONENT_BYTES_MAX).map_err(fail)?;
-        let wit = read(&file.with_extension("wit"), docs::TEXT_BYTES_MAX as u64).ok();
-        let wit = wit.and_then(|bytes| String::from_utf8(bytes).ok());
-        self.load(name, &bytes, wit.as_deref())
-            .map_err(|error| LoadError { message: format!("`{shown}` cannot be used: {}", error.message) })
+        let (bytes, wit) = texts(file)?;
+        self.load(name, &bytes, wit.as_deref()).map_err(|error| unusable(file, &error))
+    }
+
+    /// As [`Engine::load_file`]; but where the file is still what it was, the component that was made of it is taken.
+    ///
+    /// # Errors
+    /// As for [`Engine::load_file`]. The component of before is not touched.
+    pub fn load_file_again(&self, before: &Arc<Component>, file: &Path) -> Result<Arc<Component>, LoadError> {
+        let (bytes, wit) = texts(file)?;
+        if before.digest == digest(&bytes)
+            && before.wit == wit
+            && wasmtime::Engine::same(before.linked.engine(), &self.engine)
+        {
+            return Ok(before.clone());
+        }
+        self.load(&before.name, &bytes, wit.as_deref()).map(Arc::new).map_err(|error| unusable(file, &error))
     }
 
     /// Loads a component from its bytes; `wit` is the text that documents it, where it holds none itself.
@@ -123,7 +135,7 @@ impl Engine {
     /// The bytes are no component, or the component asks for what this host does not offer.
     pub fn load(&self, name: &str, bytes: &[u8], wit: Option<&str>) -> Result<Component, LoadError> {
         recognise(bytes)?;
-        let digest = format!("sha256:{}", hex(&Sha256::digest(bytes)));
+        let digest = digest(bytes);
         let invalid = |error: &wasmtime::Error| {
             let why = chain(error);
             // What the engine has no room for may be valid all the same.
@@ -162,6 +174,7 @@ impl Engine {
             functions,
             refused,
             warnings,
+            wit: wit.map(str::to_owned),
             linked: Arc::new(linked),
             fuel: self.fuel,
         })
@@ -288,6 +301,22 @@ impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Component").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
     }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+}
+
+/// A component's bytes, and the text beside its file that documents it.
+fn texts(file: &Path) -> Result<(Vec<u8>, Option<String>), LoadError> {
+    let fail = |error: std::io::Error| LoadError { message: format!("`{}` cannot be read: {error}", file.display()) };
+    let bytes = read(file, COMPONENT_BYTES_MAX).map_err(fail)?;
+    let wit = read(&file.with_extension("wit"), docs::TEXT_BYTES_MAX as u64).ok();
+    Ok((bytes, wit.and_then(|bytes| String::from_utf8(bytes).ok())))
+}
+
+fn unusable(file: &Path, error: &LoadError) -> LoadError {
+    LoadError { message: format!("`{}` cannot be used: {}", file.display(), error.message) }
 }
 
 /// A file's bytes. What is no file could be endless, or wait for ever.

@@ -21,7 +21,7 @@ pub(crate) const YIELD_FUEL: u64 = 200_000;
 const HOST_STACK_BYTES: usize = 1536 << 10;
 
 /// How an engine is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
     /// Calls that run at once; 64 by default.
     pub max_parallel: usize,

@@ -40,7 +40,11 @@ impl Begun {
         let breaker = match &tool.guards.breaker {
             // There is one only where an operator has something against the tool.
             breaker::Settings::None => guarding.breakers.find(key),
-            settings => Some(guarding.breakers.get(key, settings, tool.limits.attempt_time_max)),
+            settings => {
+                // One of a tool whose settings were replaced goes on by those that are in force.
+                let found = if tool.guards.is_outdated() { guarding.breakers.find(key) } else { None };
+                Some(found.unwrap_or_else(|| guarding.breakers.get(key, settings, tool.limits.attempt_time_max)))
+            }
         };
         let permit =
             breaker.as_ref().map(Breaker::acquire).transpose().map_err(|rejection| rejection.into_error(key))?;

@@ -76,14 +76,29 @@ pub(crate) struct Remembered {
 #[derive(Debug, Default)]
 pub struct Repetition {
     settings: RepeatSettings,
-    sessions: Mutex<(u64, HashMap<String, Session>)>,
+    sessions: Arc<Mutex<Sessions>>,
 }
+
+/// The sessions, and how often they were used.
+type Sessions = (u64, HashMap<String, Session>);
 
 impl Repetition {
     /// A memory with these settings, with nothing in it.
     #[must_use]
     pub fn new(settings: RepeatSettings) -> Self {
-        Repetition { settings, sessions: Mutex::default() }
+        Repetition { settings, sessions: Arc::default() }
+    }
+
+    /// The same memory, judged by other settings.
+    #[must_use]
+    pub fn judging_by(&self, settings: RepeatSettings) -> Self {
+        Repetition { settings, sessions: self.sessions.clone() }
+    }
+
+    /// The settings by which it judges.
+    #[must_use]
+    pub fn settings(&self) -> RepeatSettings {
+        self.settings
     }
 
     /// Judges a call before it runs. A call without a session is not judged, nor is one that a tool makes: it is the agent

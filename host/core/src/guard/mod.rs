@@ -11,6 +11,7 @@ pub mod breaker;
 // Whether it may run again
 pub mod retry;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use schemars::JsonSchema;
@@ -72,6 +73,8 @@ pub struct Guards {
     pub(crate) breaker_key: OnceLock<breaker::Key>,
     /// How long attempts that succeeded have taken.
     pub latencies: Arc<Latencies>,
+    /// Whether other settings are in force by now.
+    outdated: Arc<AtomicBool>,
 }
 
 impl Guards {
@@ -95,6 +98,22 @@ impl Guards {
             retry: self.retry.with(&settings.retry),
             breaker_key: OnceLock::new(),
             latencies: Arc::default(),
+            outdated: Arc::default(),
         }
+    }
+
+    /// Goes on with what was learned under settings that are not in force any more.
+    pub(crate) fn follow(&self, before: &Guards) {
+        self.latencies.remember(&before.latencies);
+    }
+
+    /// Other settings are in force from now on. The calls that run keep these, but do not bring them back for others.
+    pub(crate) fn retire(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
+    /// Whether other settings are in force by now.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
     }
 }

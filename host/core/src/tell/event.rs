@@ -116,7 +116,7 @@ pub trait Sink: Send + Sync {
 #[derive(Default)]
 pub struct Voice {
     sinks: Vec<Arc<dyn Sink>>,
-    told: AtomicU64,
+    told: Arc<AtomicU64>,
 }
 
 impl Voice {
@@ -124,7 +124,13 @@ impl Voice {
     #[must_use]
     pub fn with(&self, sink: Arc<dyn Sink>) -> Self {
         let sinks = self.sinks.iter().cloned().chain([sink]).collect();
-        Voice { sinks, told: AtomicU64::new(self.told.load(Ordering::Relaxed)) }
+        Voice { sinks, told: self.told.clone() }
+    }
+
+    /// The same sinks, with numbers that go on where another voice goes on too.
+    #[must_use]
+    pub fn beside(&self, other: &Voice) -> Self {
+        Voice { sinks: self.sinks.clone(), told: other.told.clone() }
     }
 
     /// Tells every sink.

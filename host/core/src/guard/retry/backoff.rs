@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::AttemptInfo;
@@ -218,8 +218,13 @@ impl<'de> Deserialize<'de> for Backoff {
                     Named::Exponential => Backoff::default(),
                 })
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Backoff, A::Error> {
-                Ok(match Table::deserialize(MapAccessDeserializer::new(map))? {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Backoff, A::Error> {
+                let table = Table::deserialize(MapAccessDeserializer::new(&mut map))?;
+                // An enum takes one entry, and would pass over another.
+                if map.next_key::<IgnoredAny>()?.is_some() {
+                    return Err(A::Error::custom("expected one backoff; keep either `fixed` or `exponential`"));
+                }
+                Ok(match table {
                     Table::Fixed(fixed) => Backoff::Fixed(fixed),
                     Table::Exponential(exponential) => Backoff::Exponential(exponential),
                 })

@@ -28,6 +28,12 @@ impl Latencies {
         times.push_back(time);
     }
 
+    /// Takes over what another one remembers.
+    pub fn remember(&self, other: &Latencies) {
+        let times = other.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = times;
+    }
+
     /// The time that another attempt should have before it is worth starting: 50 ms, or the median if that is more.
     #[must_use]
     pub fn floor(&self) -> Duration {

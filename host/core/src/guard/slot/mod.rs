@@ -168,6 +168,23 @@ impl Slots {
         is_free.then(|| line.room.enter(&self.0, need, around.as_ref()))
     }
 
+    /// Goes on with as many places as the limits say. Calls that run keep theirs, and count: where there are more of them
+    /// than places, no other begins before enough of them have ended.
+    pub fn resize(&self, limits: HostLimits) {
+        let mut line = lock(&self.0);
+        line.limits = limits;
+        line.room.resize(limits.max_parallel);
+        let going = line.whose_turn(&self.0);
+        drop(line);
+        hand_over(going);
+    }
+
+    /// What all calls together may use.
+    #[must_use]
+    pub fn limits(&self) -> HostLimits {
+        lock(&self.0).limits
+    }
+
     /// Calls that run, and calls that wait. Calls that run in one place count once.
     #[must_use]
     pub fn in_use(&self) -> (usize, usize) {

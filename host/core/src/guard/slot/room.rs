@@ -35,6 +35,11 @@ impl Room {
         Room { places: places.max(1), taken: 0, tools: HashMap::new(), components: HashMap::new() }
     }
 
+    /// From now on there are so many places, and at least one. Those that are taken stay taken.
+    pub(super) fn resize(&mut self, places: usize) {
+        self.places = places.max(1);
+    }
+
     pub(super) fn taken(&self) -> usize {
         self.taken
     }
