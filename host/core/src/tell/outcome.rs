@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::error::{CallError, ErrorKind};
 use crate::call::CallId;
 use crate::catalog::CastReport;
+use crate::check::approve::Decision;
 use crate::effect::EffectRecord;
 
 /// What came of a call. Every call has exactly one.
@@ -99,6 +100,9 @@ pub struct Report {
     /// What was done to the arguments until they fitted.
     #[serde(skip_serializing_if = "CastReport::is_empty")]
     pub cast: CastReport,
+    /// What rules and people decided about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
     /// The attempts, in order.
     pub attempts: Vec<AttemptReport>,
     /// What the call did to the world.
