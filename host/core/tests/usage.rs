@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use toolpost_core::catalog::shape::{Integer, Shape};
+use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::usage::{BudgetSettings, PriceSettings, Usage};
 use toolpost_core::{
     Attempt, Call, CallError, Caller, Catalog, EffectClass, ErrorKind, Host, HostLimits, Native, Outcome, Stage, Tool,
@@ -196,6 +197,7 @@ async fn calls_at_the_same_time_pass_no_budget_of_what_they_are_sure_to_use() {
     // What is not known before is passed by those that run at once, and by no more.
     let host = host(json!({"session": {"fuel": 50}}));
     let host = host.with_limits(HostLimits { max_parallel: 4, ..HostLimits::default() });
+    let host = host.with_repetition(RepeatSettings { ask: 10, refuse: 10, ..RepeatSettings::default() });
     let caller = ann("s");
     assert!(join_all((0..4).map(|_| call(&host, &caller, 0))).await.iter().all(|outcome| outcome.result.is_ok()));
     assert_eq!(call(&host, &caller, 0).await.failed(), Some(ErrorKind::QuotaExceeded));
