@@ -15,6 +15,7 @@ use toolpost_core::catalog::settings::{bytes_between, bytes_within, number_withi
 use toolpost_core::check::authorize::Access;
 use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::GuardSettings;
+use toolpost_core::guard::usage::BudgetSettings;
 use toolpost_core::{Cast, HostLimits};
 use toolpost_wasm::EngineOptions;
 
@@ -49,7 +50,7 @@ pub struct Settings {
     /// Limits of every tool, unless its component or the tool itself has others.
     #[serde(default)]
     pub limits: LimitSettings,
-    /// Rates, breaker and retries of every tool, unless its component or the tool itself has others.
+    /// Rates, room, prices, breaker and retries of every tool, unless its component or the tool itself has others.
     #[serde(default)]
     pub guard: GuardSettings,
     /// Who may use which tool. Without a rule, everybody may use every tool.
@@ -58,6 +59,9 @@ pub struct Settings {
     /// When a session that goes round in circles is told so, and stopped.
     #[serde(default)]
     pub repeat: RepeatSettings,
+    /// How much callers and sessions may use.
+    #[serde(default)]
+    pub budget: BudgetSettings,
     /// Where the host keeps what must survive it.
     #[serde(default)]
     pub store: StoreSettings,
@@ -116,7 +120,7 @@ pub struct ComponentSettings {
     pub path: PathBuf,
     /// How far arguments may be from a tool's schema. Default: as of the host.
     pub cast: Option<Cast>,
-    /// Rates, breaker and retries of the component's tools. Default: the host's.
+    /// Rates, room, prices, breaker and retries of the component's tools. Default: the host's.
     #[serde(default)]
     pub guard: GuardSettings,
     /// Limits of the component's tools. Default: the host's.
