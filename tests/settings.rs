@@ -194,3 +194,17 @@ fn settings_guard_a_tool_and_say_who_may_use_it() {
         assert!(faults.contains(part), "{part} in {faults}");
     }
 }
+
+#[test]
+fn a_budget_that_is_used_up_refuses_a_call_and_a_price_is_told() {
+    let component = "[components.divide]\npath = \"divide.wasm\"\n";
+    let divide = ["call", "divide_divide", "dividend=7", "divisor=2", "-v"];
+    let folder = folder_with(&format!("[budget]\ncaller = {{ calls = 0, per = \"1d\" }}\n{component}"));
+    assert_snapshot!(run(folder.path(), &divide), @"
+    --- stderr
+    error: quota_exceeded: this caller has used up its budget of 0 calls in 1day; call again in 1day, or raise `budget.caller.calls`
+    --- exit 3
+    ");
+    let folder = folder_with(&format!("[guard]\ncost.per_call = 0.25\n{component}"));
+    assert!(run(folder.path(), &divide).contains("cost 0.25"));
+}

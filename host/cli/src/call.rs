@@ -128,6 +128,10 @@ fn took(outcome: &Outcome) {
             print::bytes(attempt.memory_bytes_peak)
         ));
     }
+    let cost = outcome.report.usage.cost;
+    if cost > 0.0 {
+        print::note(format!("{DIM}cost {}{DIM:#}", (cost * 1e6).round() / 1e6));
+    }
 }
 
 /// Shows on a terminal how far the tool is and what it hands out on the way; with `-v` also what it logs.

@@ -119,9 +119,7 @@ async fn an_outcome_says_what_came_of_the_call_and_what_it_took() {
             "number": 1, "time_ms": 250.0, "fuel": 77, "memory_bytes_peak": 4_096,
             "stdout": {"text": "out"}, "stderr": {"text": "err"}, "log": {"text": "warn: tired\n"}
         });
-        let usage = json!({
-            "calls": 1, "attempts": 1, "fuel": 77, "time_ms": 250.0, "output_bytes": 1, "cost": 0.0
-        });
+        let usage = json!({"calls": 1, "attempts": 1, "fuel": 77, "time_ms": 250.0, "output_bytes": 1});
         let report = json!({
             "time_ms": 250.0, "waited_ms": 0.0, "cast": cast, "usage": usage, "attempts": [attempt], "effects": []
         });

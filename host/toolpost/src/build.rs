@@ -251,7 +251,8 @@ impl Builder {
             .with_approval(approval)
             .with_limits(limits)
             .with_access(self.settings.access)
-            .with_repetition(self.settings.repeat);
+            .with_repetition(self.settings.repeat)
+            .with_budgets(self.settings.budget);
         let host = self.checks.into_iter().fold(host, Host::with_check);
         let host = self.sinks.into_iter().fold(host, Host::with_sink);
         made.components = components.clone();

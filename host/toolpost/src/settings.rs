@@ -17,6 +17,7 @@ use toolpost_core::check::approve::Rules;
 use toolpost_core::check::authorize::Access;
 use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::GuardSettings;
+use toolpost_core::guard::usage::BudgetSettings;
 use toolpost_core::{Cast, HostLimits};
 use toolpost_wasm::EngineOptions;
 
@@ -52,7 +53,7 @@ pub struct Settings {
     /// Limits of every tool, unless its component or the tool itself has others.
     #[serde(default)]
     pub limits: LimitSettings,
-    /// Rates, breaker and retries of every tool, unless its component or the tool itself has others.
+    /// Rates, room, prices, breaker and retries of every tool, unless its component or the tool itself has others.
     #[serde(default)]
     pub guard: GuardSettings,
     /// Who may use which tool. Without a rule, everybody may use every tool.
@@ -64,6 +65,9 @@ pub struct Settings {
     /// What is allowed, denied and asked about, and who is asked.
     #[serde(default)]
     pub approval: ApprovalSettings,
+    /// How much callers and sessions may use.
+    #[serde(default)]
+    pub budget: BudgetSettings,
     /// Where the host keeps what must survive it.
     #[serde(default)]
     pub store: StoreSettings,
@@ -122,7 +126,7 @@ pub struct ComponentSettings {
     pub path: PathBuf,
     /// How far arguments may be from a tool's schema. Default: as of the host.
     pub cast: Option<Cast>,
-    /// Rates, breaker and retries of the component's tools. Default: the host's.
+    /// Rates, room, prices, breaker and retries of the component's tools. Default: the host's.
     #[serde(default)]
     pub guard: GuardSettings,
     /// Limits of the component's tools. Default: the host's.

@@ -73,7 +73,7 @@ pub struct ToolSettings {
     /// Limits of this tool. Default: its component's.
     #[serde(default)]
     pub limits: LimitSettings,
-    /// Rates, breaker and retries of this tool. Default: its component's.
+    /// Rates, room, prices, breaker and retries of this tool. Default: its component's.
     #[serde(default)]
     pub guard: GuardSettings,
     /// Whether the tool is left out. Default false.

@@ -40,7 +40,13 @@ pub struct Usage {
     /// Length of the results in bytes of JSON.
     pub output_bytes: u64,
     /// What it cost, in whatever the operator counts.
+    #[serde(skip_serializing_if = "is_free")]
     pub cost: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_free(cost: &f64) -> bool {
+    *cost == 0.0
 }
 
 impl Usage {
