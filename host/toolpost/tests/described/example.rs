@@ -60,6 +60,7 @@ impl Made {
     /// All that a text comes to: what its tools are, and what they share.
     async fn by(&self, text: &str) -> String {
         let settings = settings(text);
+        // What is not of a tool, and is not here, does nothing for the test either.
         let shared = (settings.host_limits(), settings.engine_options(), settings.store_dir());
         let shared = format!("{shared:?} {:?} {:?}", settings.access, settings.repeat);
         self.0.reload_with(settings).await.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
@@ -115,7 +116,7 @@ fn no_key_is_missing_in_the_example() {
             missing.remove(key);
         }
     }
-    assert_eq!(missing.keys().collect::<Vec<_>>(), Vec::<&(String, String)>::new());
+    assert!(missing.is_empty(), "not in `toolpost.example.toml`: {:?}", missing.keys());
 }
 
 #[test]
