@@ -163,14 +163,6 @@ fn asks(component: &Component) -> String {
     if powers.is_empty() {
         return "nothing".into();
     }
-    let shown = powers.keys().map(|power| {
-        let state = match power {
-            Power::Stdio => "captured",
-            power if power.is_given() => "given",
-            power if power.is_closed() => "closed",
-            _ => "open",
-        };
-        format!("{} {dim}({state}){dim:#}", power.describe())
-    });
+    let shown = powers.keys().map(|power| format!("{} {dim}({}){dim:#}", power.describe(), power.state()));
     shown.collect::<Vec<_>>().join(", ")
 }

@@ -1,13 +1,15 @@
 //! The road of a call. Start reading here: [`Host::call`] is the whole life of a call on one screen.
 
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use tokio::time::Instant;
 
 use crate::attempts::{Admitted, Guarding};
-use crate::call::{Call, Caller};
+use crate::call::{AcceptedCall, Call, Caller, PermittedCall};
 use crate::catalog::{Catalog, Tool, accept};
+use crate::check::approve::{self, Approval, Explained, Said, Verdict};
 use crate::check::authorize::Access;
 use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::check::{self, Check};
@@ -16,7 +18,7 @@ use crate::guard::breaker::Registry;
 use crate::guard::usage::{Accounts, BudgetSettings, Usage};
 use crate::inside::{self, Inside};
 use crate::limits::HostLimits;
-use crate::tell::{CallError, Event, Outcome, Sink, Trail, Voice};
+use crate::tell::{CallError, ErrorKind, Event, Outcome, Output, Sink, Trail, Voice};
 
 /// A set of tools, and everything that is needed to run a call of one of them. A clone is the same host.
 #[derive(Clone)]
@@ -41,10 +43,19 @@ struct Rooms {
     access: Access,
     repetition: Arc<Repetition>,
     checks: Vec<Arc<dyn Check>>,
+    approval: Arc<Approval>,
     budgets: BudgetSettings,
     accounts: Arc<Accounts>,
     guarding: Arc<Guarding>,
     voice: Arc<Voice>,
+}
+
+/// A call behind all that decides whether it runs.
+enum Admission {
+    /// It runs.
+    Run(Admitted),
+    /// It does not have to: this is its result.
+    Answered(Output),
 }
 
 impl Host {
@@ -56,6 +67,7 @@ impl Host {
             access: Access::default(),
             repetition: Arc::default(),
             checks: Vec::new(),
+            approval: Arc::default(),
             budgets: BudgetSettings::default(),
             accounts: Arc::default(),
             guarding: Arc::new(Guarding::new(HostLimits::default())),
@@ -94,6 +106,12 @@ impl Host {
         self.with(|rooms| rooms.checks.push(check))
     }
 
+    /// Sets what is allowed, denied and asked about, and who is asked.
+    #[must_use]
+    pub fn with_approval(self, approval: Approval) -> Self {
+        self.with(|rooms| rooms.approval = Arc::new(approval))
+    }
+
     /// Adds a listener.
     #[must_use]
     pub fn with_sink(self, sink: Arc<dyn Sink>) -> Self {
@@ -116,7 +134,7 @@ impl Host {
     /// Takes over what another host is made of: its tools, limits, access, checks and listeners, all at once.
     ///
     /// Calls that have begun go on with what they found. What was learned stays: breakers, rates, retry budgets, what each
-    /// session did, how long a tool takes. The places are the same ones: a call that runs takes one of the new limit's.
+    /// session did and was allowed, what was used, the questions that wait, how long a tool takes. The places are the same ones: a call that runs takes one of the new limit's.
     pub fn replace(&self, by: &Host) {
         let by = by.rooms();
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
@@ -138,6 +156,21 @@ impl Host {
     #[must_use]
     pub fn catalog(&self) -> Catalog {
         self.rooms().catalog.clone()
+    }
+
+    /// The rules, and the questions that wait for an answer.
+    #[must_use]
+    pub fn approval(&self) -> Arc<Approval> {
+        self.rooms().approval.clone()
+    }
+
+    /// What the rules say of a call, and why. Nobody is asked, and nothing runs.
+    ///
+    /// # Errors
+    /// The tool is not known to the caller, or the arguments do not fit it.
+    pub fn explain(&self, call: Call) -> Result<Explained, CallError> {
+        let rooms = self.rooms();
+        Ok(rooms.approval.explain(&rooms.accept(call)?))
     }
 
     /// The breakers of its tools, for an operator.
@@ -186,7 +219,8 @@ impl Host {
         let rooms = self.rooms();
         let mut trail = Trail::start(&call, rooms.voice.clone());
         match rooms.admit(call, &mut trail).await {
-            Ok(admitted) => admitted.outcome(self.clone(), trail).await,
+            Ok(Admission::Run(admitted)) => admitted.outcome(self.clone(), trail).await,
+            Ok(Admission::Answered(output)) => trail.end(Ok(output)),
             Err(error) => trail.end(Err(error)),
         }
     }
@@ -195,7 +229,7 @@ impl Host {
 impl Rooms {
     /// What another host says, and what was learned here. Each room stands here by name, so that none is forgotten.
     fn replaced(&self, by: &Rooms) -> Rooms {
-        let Rooms { catalog, access, repetition, checks, guarding, voice } = by;
+        let Rooms { catalog, access, repetition, checks, approval, budgets, accounts: _, guarding, voice } = by;
         for tool in catalog.tools() {
             let before = self.catalog.find(&tool.name).ok();
             if let Some(before) = before.filter(|before| before.origin == tool.origin) {
@@ -208,21 +242,20 @@ impl Rooms {
             access: access.clone(),
             repetition: Arc::new(self.repetition.judging_by(repetition.settings())),
             checks: checks.clone(),
+            approval: Arc::new(approval.remembering(&self.approval)),
+            budgets: budgets.clone(),
+            accounts: self.accounts.clone(),
             guarding: self.guarding.clone(),
             voice: Arc::new(voice.beside(&self.voice)),
         }
     }
 
     /// From the request to a call that may run, and has a place to run in.
-    async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admitted, CallError> {
-        let access = self.access.of(&call.caller);
-        let tool = self.catalog.find_among(&call.tool, |tool| access.allows(tool))?;
-        let accepted = accept(tool, call)?;
-        trail.report.cast = accepted.cast.clone();
-        trail.teller.tell(&Event::CallAccepted { call: &accepted });
-        inside::judge(&accepted, self.guarding.max_depth)?;
-        trail.repeats = self.repetition.judge(&accepted)?;
-        let call = Arc::new(check::permit(&self.checks, accepted).await?);
+    async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admission, CallError> {
+        let call = match self.judge(call, trail).await? {
+            ControlFlow::Continue(call) => Arc::new(call),
+            ControlFlow::Break(output) => return Ok(Admission::Answered(output)),
+        };
 
         let asked = Instant::now();
         let (name, caller, around) = (&call.tool.name, &call.call.caller, call.call.inside.as_ref());
@@ -232,7 +265,55 @@ impl Rooms {
         let need = self.catalog.need(&call.tool);
         let slot = self.guarding.slots.take(&need, around.map(Inside::around), deadline).await;
         trail.report.waited = asked.elapsed();
-        Ok(Admitted { call, guarding: self.guarding.clone(), deadline, need, slot: slot? })
+        Ok(Admission::Run(Admitted { call, guarding: self.guarding.clone(), deadline, need, slot: slot? }))
+    }
+
+    /// May it run? Arguments that somebody has edited go the whole way again. What was answered instead ends the road.
+    async fn judge(&self, call: Call, trail: &mut Trail) -> Result<ControlFlow<Output, PermittedCall>, CallError> {
+        let (mut accepted, doubt) = self.check(call, trail).await?;
+        let mut said = Said { doubt, ..Said::default() };
+        for _ in 0..approve::ROUNDS_MAX {
+            let (before, edit) = match self.approval.decide(accepted, &said, trail).await? {
+                Verdict::Run(call) => return Ok(ControlFlow::Continue(call)),
+                Verdict::Answered(output) => return Ok(ControlFlow::Break(output)),
+                Verdict::Edited(before, edit) => (before, edit),
+            };
+            let edited = match approve::edited(edit, &before) {
+                Ok(edited) => edited,
+                Err(fault) => {
+                    (accepted, said.fault) = (*before, Some(fault));
+                    continue;
+                }
+            };
+            let again = Call { arguments: edited.clone().into(), ..before.call.clone() };
+            match self.check(again, trail).await {
+                Ok((call, doubt)) => (accepted, said) = (call, Said { doubt, edited: Some(edited), fault: None }),
+                // Whoever mistyped is asked again, and told so.
+                Err(error) if error.kind == ErrorKind::InvalidArguments => {
+                    (accepted, said.fault) = (*before, Some(error.message));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(approve::refused(&accepted, "its arguments were edited too often"))
+    }
+
+    /// From the request to a call that only rules and people can still refuse; and why they have to look at it, if so.
+    async fn check(&self, call: Call, trail: &mut Trail) -> Result<(AcceptedCall, Option<String>), CallError> {
+        let accepted = self.accept(call)?;
+        trail.report.cast = accepted.cast.clone();
+        trail.teller.tell(&Event::CallAccepted { call: &accepted });
+        inside::judge(&accepted, self.guarding.max_depth)?;
+        let judged = self.repetition.judge(&accepted)?;
+        trail.repeats = judged.remembered;
+        check::ask_all(&self.checks, &accepted).await?;
+        Ok((accepted, judged.doubt))
+    }
+
+    fn accept(&self, call: Call) -> Result<AcceptedCall, CallError> {
+        let access = self.access.of(&call.caller);
+        let tool = self.catalog.find_among(&call.tool, |tool| access.allows(tool))?;
+        accept(tool, call)
     }
 }
 

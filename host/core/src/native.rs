@@ -134,6 +134,7 @@ impl Native {
             parameters: self.parameters,
             result: self.result,
             effect: self.effect,
+            powers: vec!["whatever the host's own program can".into()],
             cast: self.cast.unwrap_or(self.base.cast),
             limits: self.base.limits.with(&self.limits),
             guards: self.base.guards.with(&self.guard),

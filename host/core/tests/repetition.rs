@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use toolpost_core::catalog::shape::{Integer, Shape};
+use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::{Call, CallError, Caller, Catalog, ErrorKind, Host, Native, Output, Stage};
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -20,7 +21,8 @@ fn host() -> Host {
     catalog.add(Native::new("failing", "").parameter("n", number.clone()).run(failing)).unwrap();
     let busy = |_| async { Err(CallError::new(ErrorKind::QuotaExceeded, Stage::Run, "no more")) };
     catalog.add(Native::new("limited", "").parameter("n", number.clone()).run(busy)).unwrap();
-    Host::new(catalog)
+    // Nobody is asked here: only what is told, and what is refused.
+    Host::new(catalog).with_repetition(RepeatSettings { ask: 100, ..RepeatSettings::default() })
 }
 
 async fn call(host: &Host, session: Option<&str>, tool: &str, n: Value) -> Result<Output, CallError> {

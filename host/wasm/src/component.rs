@@ -1,5 +1,6 @@
 //! A file becomes tools: read, compiled once, looked at, linked.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -259,6 +260,14 @@ impl Component {
         effects.max().unwrap_or(EffectClass::Pure)
     }
 
+    /// The powers that its imports stand for, in words, and what comes of each.
+    #[must_use]
+    pub fn powers(&self) -> Vec<String> {
+        let powers: BTreeSet<Power> = self.imports.iter().map(|import| import.power).collect();
+        let asked = powers.into_iter().filter(|power| *power != Power::Plumbing);
+        asked.map(|power| format!("{} ({})", power.describe(), power.state())).collect()
+    }
+
     /// The name under which a function is a tool, unless settings say another.
     #[must_use]
     pub fn tool_name(&self, function: &Function) -> String {
@@ -282,6 +291,7 @@ impl Component {
                 other => other.clone(),
             },
             effect: settings.effect.unwrap_or_else(|| self.effect()),
+            powers: self.powers(),
             cast: settings.cast.unwrap_or(base.cast),
             limits: base.limits.with(&settings.limits),
             guards: base.guards.clone().with(&settings.guard),

@@ -84,6 +84,17 @@ impl Power {
         matches!(self, Power::Environment | Power::Files | Power::Sockets | Power::Http)
     }
 
+    /// What comes of it when nothing is granted, in a word.
+    #[must_use]
+    pub fn state(self) -> &'static str {
+        match self {
+            Power::Stdio => "captured",
+            power if power.is_given() => "given",
+            power if power.is_closed() => "closed",
+            _ => "open",
+        }
+    }
+
     /// What a tool can do to the world through this import when nothing has been granted to it. The host's own interfaces
     /// are closed then; into one of the embedding program the host cannot look.
     #[must_use]

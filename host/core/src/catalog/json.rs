@@ -54,6 +54,23 @@ pub enum Repair {
     PythonLiteral,
 }
 
+impl Repair {
+    /// The repair in words.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Repair::ByteOrderMark => "a byte order mark was removed",
+            Repair::CodeFence => "a code fence was removed",
+            Repair::LeadingText => "words before the first brace were removed",
+            Repair::TrailingComma => "a comma before a closing bracket was removed",
+            Repair::Comment => "comments were removed",
+            Repair::SingleQuotes => "single quotes were made double ones",
+            Repair::UnquotedKey => "keys were put in quotes",
+            Repair::PythonLiteral => "`True`, `False` or `None` were written as JSON",
+        }
+    }
+}
+
 /// Why a text is no JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadError {

@@ -26,6 +26,8 @@ pub struct Tool {
     pub result: Option<Shape>,
     /// What it can do to the world, with what it has been granted.
     pub effect: EffectClass,
+    /// What it asks for, in words, and what of it is open: for whoever is asked whether it may run.
+    pub powers: Vec<String>,
     /// How far arguments may be from the schema.
     pub cast: Cast,
     /// What one call of it may use.

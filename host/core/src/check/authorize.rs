@@ -7,13 +7,13 @@ use std::borrow::Cow;
 
 use globset::{Glob, GlobMatcher};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::call::Caller;
 
 /// What begins the name of a group, where callers are named.
-const GROUP: &str = "group:";
+pub(super) const GROUP: &str = "group:";
 
 /// Who may use which tool. Without a rule everybody may use every tool; with one, nobody may what no rule allows.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -52,6 +52,12 @@ impl Pattern {
             .map_err(|error| format!("`{text}`: {}", error.kind()))
     }
 
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.glob().glob()
+    }
+
     /// Whether the name fits.
     #[must_use]
     pub fn fits(&self, name: &str) -> bool {
@@ -62,6 +68,12 @@ impl Pattern {
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.0.glob() == other.0.glob()
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -85,7 +97,8 @@ impl JsonSchema for Pattern {
     }
 }
 
-fn anything() -> Vec<Pattern> {
+/// The pattern that everything fits.
+pub(super) fn anything() -> Vec<Pattern> {
     Pattern::new("*").into_iter().collect()
 }
 
@@ -132,4 +145,10 @@ fn names(caller: &Caller) -> Vec<String> {
     let groups = caller.groups.iter().map(|group| format!("{GROUP}{group}"));
     let id = Some(caller.id.clone()).filter(|id| !id.starts_with(GROUP));
     id.into_iter().chain(groups).collect()
+}
+
+/// Whether one of the patterns means the caller, by id or by group.
+pub(super) fn means(callers: &[Pattern], caller: &Caller) -> bool {
+    let names = names(caller);
+    callers.iter().any(|pattern| names.iter().any(|name| pattern.fits(name)))
 }

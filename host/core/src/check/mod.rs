@@ -8,11 +8,14 @@ pub mod authorize;
 // Does it go round in circles?
 pub mod repeat;
 
+// Does a person agree?
+pub mod approve;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::call::{AcceptedCall, PermittedCall};
+use crate::call::AcceptedCall;
 use crate::tell::CallError;
 
 /// A policy of the embedder's own.
@@ -31,9 +34,9 @@ pub trait Check: Send + Sync {
 ///
 /// # Cancel safety
 /// Dropping the future drops the check that is asked; nothing was started.
-pub(crate) async fn permit(checks: &[Arc<dyn Check>], call: AcceptedCall) -> Result<PermittedCall, CallError> {
+pub(crate) async fn ask_all(checks: &[Arc<dyn Check>], call: &AcceptedCall) -> Result<(), CallError> {
     for check in checks {
-        check.check(&call).await?;
+        check.check(call).await?;
     }
-    Ok(PermittedCall::new(call))
+    Ok(())
 }

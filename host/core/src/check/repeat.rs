@@ -1,19 +1,23 @@
 //! Does it go round in circles? An agent that makes the same call again and again, and gets the same result each time, is
-//! told so, then stopped. A call whose result changes is polling, and fine.
+//! told so; then a person is asked; then it is stopped. A call whose result changes is polling, and fine.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::call::AcceptedCall;
+use crate::catalog::settings::number_within;
 use crate::tell::{CallError, ErrorKind, Fault, Output, Stage};
 
-/// Sessions that are kept in mind; beyond that the one that was quiet for the longest time is forgotten.
+/// Sessions that are kept in mind; beyond that the tenth of them that was quiet for the longest time is forgotten.
 const SESSIONS_MAX: usize = 10_000;
+
+/// The most calls of a session that settings may keep in mind, and the highest threshold.
+const CALLS_MOST: u64 = 10_000;
 
 /// The longest circle that is noticed: A-B-C-A-B-C.
 const CIRCLE_MAX: usize = 3;
@@ -23,20 +27,36 @@ const CIRCLE_MAX: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RepeatSettings {
-    /// Calls of a session that are kept in mind. Default 30.
+    /// Calls of a session that are kept in mind, 1 to 10000. Default 30.
+    #[serde(deserialize_with = "count")]
+    #[schemars(range(min = 1, max = CALLS_MOST))]
     pub window: usize,
     /// From that time on the result says that it is the same again. Default 3.
+    #[serde(deserialize_with = "count")]
+    #[schemars(range(min = 1, max = CALLS_MOST))]
     pub warn: usize,
+    /// From that time on a person is asked first; where none can be asked, the call is refused. Default 5.
+    #[serde(deserialize_with = "count")]
+    #[schemars(range(min = 1, max = CALLS_MOST))]
+    pub ask: usize,
     /// From that time on the call is refused. Default 8.
+    #[serde(deserialize_with = "count")]
+    #[schemars(range(min = 1, max = CALLS_MOST))]
     pub refuse: usize,
     /// Calls of one session that may fail. Default 25.
+    #[serde(deserialize_with = "count")]
+    #[schemars(range(min = 1, max = CALLS_MOST))]
     pub failures: usize,
 }
 
 impl Default for RepeatSettings {
     fn default() -> Self {
-        RepeatSettings { window: 30, warn: 3, refuse: 8, failures: 25 }
+        RepeatSettings { window: 30, warn: 3, ask: 5, refuse: 8, failures: 25 }
     }
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    number_within::<_, _, 1, CALLS_MOST>(deserializer).map(Option::unwrap_or_default)
 }
 
 type Hash = [u8; 32];
@@ -70,6 +90,15 @@ pub(crate) struct Remembered {
     memory: Arc<Repetition>,
     session: String,
     call: Hash,
+}
+
+/// A call that may go on, as far as its session goes.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    /// What remembers how it ends; none without a session.
+    pub(crate) remembered: Option<Remembered>,
+    /// Why a person has to be asked first.
+    pub(crate) doubt: Option<String>,
 }
 
 /// The memory of what each session did last.
@@ -106,20 +135,21 @@ impl Repetition {
     ///
     /// # Errors
     /// [`ErrorKind::RepeatedCall`]: it was made too often, or too many calls of the session have failed.
-    pub(crate) fn judge(self: &Arc<Self>, call: &AcceptedCall) -> Result<Option<Remembered>, CallError> {
+    pub(crate) fn judge(self: &Arc<Self>, call: &AcceptedCall) -> Result<Judged, CallError> {
         let Some(session) = call.call.caller.session.as_ref().filter(|_| call.call.inside.is_none()) else {
-            return Ok(None);
+            return Ok(Judged::default());
         };
         let hash = hash(&[call.tool.name.as_bytes(), &text(&call.arguments)]);
-        let RepeatSettings { refuse, failures, .. } = self.settings;
+        let RepeatSettings { ask, refuse, failures, .. } = self.settings;
         let (times, failed) = self.with(session, |session| (session.times(hash, At::Begin), session.failures));
         if failed >= failures {
             return Err(stop(format!("{failed} calls of this session have failed, and no more may")));
         }
         if times + 1 >= refuse {
-            return Err(stop(format!("this call was made {times} times in a row, with the same result each time")));
+            return Err(stop(again(times)));
         }
-        Ok(Some(Remembered { memory: self.clone(), session: session.clone(), call: hash }))
+        let remembered = Remembered { memory: self.clone(), session: session.clone(), call: hash };
+        Ok(Judged { remembered: Some(remembered), doubt: (times + 1 >= ask).then(|| again(times)) })
     }
 
     fn with<T>(&self, session: &str, act: impl FnOnce(&mut Session) -> T) -> T {
@@ -155,7 +185,7 @@ impl Remembered {
             session.seen.truncate(window);
             session.times(self.call, At::End)
         });
-        (times >= warn).then(|| format!("this call was made {times} times in a row, with the same result each time"))
+        (times >= warn).then(|| again(times))
     }
 }
 
@@ -187,17 +217,21 @@ fn forget(sessions: &mut HashMap<String, Session>) {
     sessions.retain(|_, session| session.used > oldest);
 }
 
+fn again(times: usize) -> String {
+    format!("this call was made {times} times in a row, with the same result each time")
+}
+
 fn stop(why: String) -> CallError {
     CallError::new(ErrorKind::RepeatedCall, Stage::Check, why)
         .with_help("try something else, or say that you are stuck")
 }
 
 /// Canonical values have their keys in one order, so equal values have equal texts.
-fn text(value: &Value) -> Vec<u8> {
+pub(super) fn text(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn hash(parts: &[&[u8]]) -> Hash {
+pub(super) fn hash(parts: &[&[u8]]) -> Hash {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

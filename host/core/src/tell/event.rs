@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::call::{AcceptedCall, Call, CallId};
+use crate::check::approve::{Decision, Question};
 use crate::effect::Effect;
 use crate::tell::{CallError, ErrorKind, Outcome};
 
@@ -21,6 +22,16 @@ pub enum Event<'a> {
     CallAccepted {
         /// The call with the arguments that are judged, shown and run.
         call: &'a AcceptedCall,
+    },
+    /// The call waits for somebody's answer.
+    Question {
+        /// What is asked.
+        question: &'a Question,
+    },
+    /// A rule, or somebody, has decided about the call.
+    Decision {
+        /// The decision.
+        decision: &'a Decision,
     },
     /// An attempt begins.
     AttemptStarted {
@@ -178,6 +189,18 @@ impl Sink for Tracing {
         match told.event {
             Event::CallStarted { call: Call { tool, .. } } => tracing::debug!(call, tool, "call started"),
             Event::CallAccepted { .. } => tracing::debug!(call, "call accepted"),
+            Event::Question { question } => {
+                tracing::info!(
+                    call,
+                    question = question.id,
+                    tool = question.tool,
+                    why = question.why,
+                    "question asked"
+                );
+            }
+            Event::Decision { decision: Decision { what, by, why, rule, shadow, .. } } => {
+                tracing::info!(call, ?what, by, why, rule, shadow, "decision");
+            }
             Event::AttemptStarted { number } => tracing::debug!(call, number, "attempt started"),
             Event::Progress { done, total, message } => tracing::debug!(call, done, total, message, "progress"),
             Event::Partial { text } => tracing::debug!(call, bytes = text.len(), "partial result"),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::error::{CallError, ErrorKind};
 use crate::call::CallId;
 use crate::catalog::CastReport;
+use crate::check::approve::Decision;
 use crate::effect::EffectRecord;
 use crate::guard::usage::Usage;
 
@@ -120,6 +121,9 @@ pub struct Report {
     /// What was done to the arguments until they fitted.
     #[serde(skip_serializing_if = "CastReport::is_empty")]
     pub cast: CastReport,
+    /// What rules and people decided about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
     /// What the call used, as it stands on the accounts of its caller and session.
     #[serde(skip_serializing_if = "Usage::is_nothing")]
     pub usage: Usage,

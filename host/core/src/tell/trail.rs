@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Teller, Voice};
 use crate::call::{Call, CallId};
+use crate::check::approve::Decision;
 use crate::check::repeat::Remembered;
 use crate::guard::usage::Bill;
 
@@ -44,6 +45,12 @@ impl Trail {
             output.notes.extend(again);
         }
         self.last_word(result)
+    }
+
+    /// Tells and writes down what was decided.
+    pub(crate) fn decided(&mut self, decision: Decision) {
+        self.teller.tell(&Event::Decision { decision: &decision });
+        self.report.decisions.push(decision);
     }
 
     fn last_word(&mut self, result: Result<Output, CallError>) -> Outcome {

@@ -1,0 +1,404 @@
+//! Does a person agree? Rules decide what they can; where they ask, somebody is asked before the call holds anything.
+//!
+//! 1. The [`rules`] say deny, ask or allow; deny beats everything. Where no rule fits, what destroys is asked about.
+//! 2. A [`Question`] shows the call as it will run, and is bound to it by a hash.
+//! 3. The approvers are asked one after the other. Equal calls of one caller join the question that waits already; an answer
+//!    that lets one call run lets one run, and the others ask again.
+//! 4. What was answered is final for that call and those arguments. An edit goes the whole road again, rules included.
+
+// What the operator says
+pub mod matcher;
+pub mod rules;
+
+// What is asked
+mod question;
+pub mod shown;
+
+// Who is asked
+mod approver;
+mod pending;
+
+// What came of it
+mod decision;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+
+pub use self::approver::{Approver, Pass};
+pub use self::decision::{Decided, Decision};
+pub use self::question::{Answer, Choice, Question, Risk};
+pub use self::rules::Rules;
+
+use self::approver::Approvers;
+use self::pending::{Pending, Session, Settled};
+use self::question::{Why, binding};
+use self::rules::{Action, Misfit, Placed, Rule, Subject};
+use crate::call::{AcceptedCall, PermittedCall};
+use crate::tell::{CallError, ErrorKind, Event, Output, Stage, Trail};
+
+/// How long a question waits for its answer, unless it is said otherwise.
+pub const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How many questions may wait at once, unless it is said otherwise.
+pub const PENDING_MAX: usize = 100;
+
+/// The most rounds of one call: how often its arguments may be edited, and how often it may be asked about again.
+pub(crate) const ROUNDS_MAX: usize = 10;
+
+/// The longest reason that is handed on to the one who called, in bytes.
+const REASON_BYTES_MAX: usize = 2 << 10;
+
+/// Who writes down a rule that somebody has answered with "always".
+pub trait Rulebook: Send + Sync {
+    /// Writes the rule down, so that it holds for later hosts too.
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the rule written whole, or not at all.
+    fn write<'a>(&'a self, rule: &'a Rule, question: &'a Question) -> BoxFuture<'a, Result<(), String>>;
+}
+
+/// The rules of a host, and those who can be asked. By default there are neither.
+pub struct Approval {
+    rules: RwLock<Arc<Rules>>,
+    approvers: Approvers,
+    rulebook: Option<Arc<dyn Rulebook>>,
+    timeout: Duration,
+    pending: Pending,
+    session: Session,
+}
+
+/// What came of asking.
+pub(crate) enum Verdict {
+    /// The call may run.
+    Run(PermittedCall),
+    /// It does not run: this is its result.
+    Answered(Output),
+    /// It is to be judged again with these arguments.
+    Edited(Box<AcceptedCall>, Value),
+}
+
+/// What was said of a call before it is judged: by the memory of its session, and by the one who edited it.
+#[derive(Default)]
+pub(crate) struct Said {
+    /// Why somebody has to look at it, whatever rules allow.
+    pub(crate) doubt: Option<String>,
+    /// The arguments that somebody wrote: they need not be asked about again.
+    pub(crate) edited: Option<Value>,
+    /// What was wrong with an edit.
+    pub(crate) fault: Option<String>,
+}
+
+/// What the rules say of a call, and why: for an operator who asks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explained {
+    /// What is to be done.
+    pub action: Action,
+    /// The rule that decides; none where the effect class does.
+    pub by: Option<String>,
+    /// Every rule, in the order in which they are tried.
+    pub rules: Vec<Tried>,
+}
+
+/// What became of one rule when a call was explained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tried {
+    /// Its group.
+    pub group: &'static str,
+    /// What it is called.
+    pub rule: String,
+    /// Whether it only tells what it would decide.
+    pub shadow: bool,
+    /// What keeps it from fitting the call; none where it fits.
+    pub misfit: Option<String>,
+}
+
+impl Default for Approval {
+    fn default() -> Self {
+        Approval::new(Rules::default())
+    }
+}
+
+impl Approval {
+    /// These rules, and nobody who can be asked.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Approval {
+            rules: RwLock::new(Arc::new(rules)),
+            approvers: Approvers::default(),
+            rulebook: None,
+            timeout: TIMEOUT,
+            pending: Pending::new(PENDING_MAX),
+            session: Session::default(),
+        }
+    }
+
+    /// Adds one who is asked when those before have no answer.
+    #[must_use]
+    pub fn then(mut self, approver: Arc<dyn Approver>) -> Self {
+        self.approvers.chain.push(approver);
+        self
+    }
+
+    /// Adds one who is asked at the same time as the others: the first answer counts.
+    #[must_use]
+    pub fn beside(mut self, approver: Arc<dyn Approver>) -> Self {
+        self.approvers.beside.push(approver);
+        self
+    }
+
+    /// Sets who writes down the rules of those who answer "always".
+    #[must_use]
+    pub fn writing(mut self, rulebook: Arc<dyn Rulebook>) -> Self {
+        self.rulebook = Some(rulebook);
+        self
+    }
+
+    /// Sets how long a question waits, and how many may wait at once.
+    #[must_use]
+    pub fn waiting(mut self, timeout: Duration, pending_max: usize) -> Self {
+        self.timeout = timeout;
+        self.pending = Pending::new(pending_max);
+        self
+    }
+
+    /// The same rules and approvers, with what another one has in mind: what was allowed for sessions, and the questions that
+    /// wait, which go on with those who were asked.
+    #[must_use]
+    pub(crate) fn remembering(&self, before: &Approval) -> Self {
+        Approval {
+            rules: RwLock::new(self.rules()),
+            approvers: self.approvers.clone(),
+            rulebook: self.rulebook.clone(),
+            timeout: self.timeout,
+            pending: self.pending.sharing(&before.pending),
+            session: before.session.clone(),
+        }
+    }
+
+    /// The rules, with those that were written down meanwhile.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The questions that wait for an answer.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Arc<Question>> {
+        self.pending.questions()
+    }
+
+    /// What the rules say of a call. Nobody is asked.
+    #[must_use]
+    pub fn explain(&self, call: &AcceptedCall) -> Explained {
+        let (rules, subject) = (self.rules(), Subject::of(call));
+        let ruling = rules.rule_on(&subject);
+        let said = |placed: Placed<'_>| {
+            let misfit = placed.misfit(&subject).as_ref().map(Misfit::to_string);
+            Tried { group: placed.group, rule: placed.title(), shadow: placed.rule.shadow, misfit }
+        };
+        let by = ruling.by.map(|placed| placed.title());
+        Explained { action: ruling.action, by, rules: rules.placed().map(said).collect() }
+    }
+
+    /// Judges a call, and asks somebody where the rules say so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Declined`], [`ErrorKind::ApprovalTimedOut`], [`ErrorKind::RepeatedCall`] where nobody can be asked about
+    /// a doubt, [`ErrorKind::Busy`] when too many questions wait.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes the question back, unless an equal call waits for it too.
+    pub(crate) async fn decide(
+        self: &Arc<Self>,
+        call: AcceptedCall,
+        said: &Said,
+        trail: &mut Trail,
+    ) -> Result<Verdict, CallError> {
+        let rules = self.rules();
+        let subject = Subject::of(&call);
+        if rules.is_empty() && said.doubt.is_none() && subject.effect < crate::EffectClass::Destroys {
+            return Ok(Verdict::Run(PermittedCall::new(call)));
+        }
+        let ruling = rules.rule_on(&subject);
+        ruling.shadows.iter().for_each(|placed| trail.decided(Decision::of_rule(&call, placed)));
+        match (ruling.action, ruling.by) {
+            (Action::Deny, Some(placed)) => {
+                trail.decided(Decision::of_rule(&call, &placed));
+                return Err(denied(&call, &placed));
+            }
+            (Action::Allow, by) if said.doubt.is_none() => {
+                by.into_iter().for_each(|placed| trail.decided(Decision::of_rule(&call, &placed)));
+                return Ok(Verdict::Run(PermittedCall::new(call)));
+            }
+            _ => {}
+        }
+        if said.edited.as_ref().is_some_and(|edited| matcher::same(edited, &call.arguments)) {
+            // Whoever wrote these arguments has allowed them.
+            return Ok(Verdict::Run(PermittedCall::new(call)));
+        }
+        let rule = ruling.by.map(|placed| placed.title());
+        let words = said.doubt.clone().or_else(|| ruling.by.and_then(|placed| placed.rule.reason.clone()));
+        let words = words.unwrap_or_else(|| match &rule {
+            Some(rule) => format!("the rule `{rule}` asks"),
+            None => "a tool that may destroy something is asked about".into(),
+        });
+        let (doubt, lasting) = (said.doubt.is_some(), self.rulebook.is_some());
+        let why = Why { words, fault: said.fault.clone(), doubt, lasting };
+        self.ask(call, &why, rule, trail).await
+    }
+
+    /// Asks, until there is an answer that is for this call.
+    async fn ask(
+        self: &Arc<Self>,
+        call: AcceptedCall,
+        why: &Why,
+        rule: Option<String>,
+        trail: &mut Trail,
+    ) -> Result<Verdict, CallError> {
+        let bound = binding(&call, why.doubt);
+        let decision = |what, by: &str| Decision { rule: rule.clone(), ..Decision::about(&call, what, by) };
+        if self.session.knows(&bound) {
+            trail.decided(decision(Decided::AllowedForSession, "an earlier answer"));
+            return Ok(Verdict::Run(PermittedCall::new(call)));
+        }
+        for _ in 0..ROUNDS_MAX {
+            let make = || Question::about(&call, why.clone(), self.timeout);
+            let (question, asked) = self.pending.join(bound, make, |question| self.clone().settle(question))?;
+            trail.teller.tell(&Event::Question { question: &question });
+            let settled = asked.await;
+            let told = |what, by: &str| Decision { question: Some(question.id.clone()), ..decision(what, by) };
+            let answer = match &*settled {
+                Settled::Answered { answer, .. } => answer,
+                Settled::Expired => {
+                    trail.decided(told(Decided::Expired, "nobody"));
+                    return Err(expired(&call, self.timeout));
+                }
+                Settled::Unasked(passes) => {
+                    trail.decided(told(Decided::Unasked, "nobody"));
+                    return Err(unasked(&call, why, passes));
+                }
+            };
+            let key = call.call.idempotency_key.as_deref();
+            if answer.choice.is_for_one() && !settled.take(key) {
+                continue;
+            }
+            let by = answer.by.as_str();
+            match &answer.choice {
+                Choice::Allow => trail.decided(told(Decided::Allowed, by)),
+                Choice::AllowSession => {
+                    self.session.learn(bound);
+                    trail.decided(told(Decided::AllowedForSession, by));
+                }
+                Choice::AllowAlways => trail.decided(told(Decided::AllowedAlways, by)),
+                Choice::Edit { arguments } => {
+                    trail.decided(told(Decided::Edited, by));
+                    let arguments = arguments.clone();
+                    return Ok(Verdict::Edited(Box::new(call), arguments));
+                }
+                Choice::Answer { value } => {
+                    trail.decided(told(Decided::Answered, by));
+                    let notes = vec!["the tool did not run: somebody answered instead of it".into()];
+                    return Ok(Verdict::Answered(Output { value: value.clone(), notes, ..Output::default() }));
+                }
+                Choice::Deny { reason } => {
+                    let reason = reason.as_deref().map(|reason| cut(reason.trim()).to_owned());
+                    let reason = reason.filter(|reason| !reason.is_empty());
+                    trail.decided(Decision { why: reason.clone(), ..told(Decided::Denied, by) });
+                    return Err(declined(&call, reason.as_deref()));
+                }
+            }
+            return Ok(Verdict::Run(PermittedCall::new(call)));
+        }
+        Err(refused(&call, "equal calls wait for the same answer; call again later"))
+    }
+
+    /// From a question to its answer. It belongs to all calls that wait for it.
+    async fn settle(self: Arc<Self>, question: Arc<Question>) -> Settled {
+        let answered = match tokio::time::timeout(self.timeout, self.approvers.ask(&question)).await {
+            Ok(answered) => answered,
+            Err(_) => return Settled::Expired,
+        };
+        let mut answer = match answered {
+            Ok(answer) => answer,
+            Err(passes) => return Settled::Unasked(passes),
+        };
+        answer.choice = match (answer.choice, &question.always) {
+            (Choice::AllowAlways, Some(rule)) if self.keep(rule, &question).await => Choice::AllowAlways,
+            // What cannot be allowed for longer is allowed this once.
+            (Choice::AllowAlways, _) => Choice::Allow,
+            (Choice::AllowSession, _) if !question.session => Choice::Allow,
+            (choice, _) => choice,
+        };
+        Settled::answered(answer)
+    }
+
+    /// Keeps a rule, for this host and for later ones.
+    async fn keep(&self, rule: &Rule, question: &Question) -> bool {
+        let Some(rulebook) = &self.rulebook else { return false };
+        if let Err(error) = rulebook.write(rule, question).await {
+            tracing::warn!(question = question.id, error, "the rule is not written down");
+            return false;
+        }
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut rules).always.push(rule.clone());
+        true
+    }
+}
+
+/// The arguments that somebody who saw the masked ones has written.
+///
+/// # Errors
+/// A mask stands where no secret was.
+pub(crate) fn edited(arguments: Value, call: &AcceptedCall) -> Result<Value, String> {
+    shown::unmasked(arguments, &call.arguments)
+}
+
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(REASON_BYTES_MAX)).unwrap_or_default()
+}
+
+fn denied(call: &AcceptedCall, placed: &Placed<'_>) -> CallError {
+    let because = placed.rule.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let words =
+        format!("`{}` is denied with these arguments by the rule `{}`{because}", call.tool.name, placed.title());
+    CallError::new(ErrorKind::Declined, Stage::Check, words)
+}
+
+fn declined(call: &AcceptedCall, reason: Option<&str>) -> CallError {
+    let because = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    CallError::new(ErrorKind::Declined, Stage::Check, format!("`{}` was declined{because}", call.tool.name))
+        .with_help("do not try the same again")
+}
+
+fn expired(call: &AcceptedCall, timeout: Duration) -> CallError {
+    let timeout = humantime::format_duration(timeout);
+    let words = format!("nobody answered within {timeout} whether `{}` may run", call.tool.name);
+    CallError::new(ErrorKind::ApprovalTimedOut, Stage::Check, words)
+        .with_help(format!("call again later; {}", allowing(call)))
+}
+
+fn unasked(call: &AcceptedCall, why: &Why, passes: &[Pass]) -> CallError {
+    let behind: Vec<String> = passes.iter().map(Pass::to_string).collect();
+    if why.doubt {
+        let error = CallError::new(ErrorKind::RepeatedCall, Stage::Check, why.words.clone());
+        return error.with_help("try something else, or say that you are stuck").because(behind.join("; "));
+    }
+    let words = format!("`{}` may run only when somebody agrees, and nobody can be asked", call.tool.name);
+    CallError::new(ErrorKind::Declined, Stage::Check, words).with_help(allowing(call)).because(behind.join("; "))
+}
+
+/// The lines of settings that would let the call run.
+fn allowing(call: &AcceptedCall) -> String {
+    format!("`[[approval.allow]]` with `tools = [\"{}\"]` in the settings would allow it", call.tool.name)
+}
+
+pub(crate) fn refused(call: &AcceptedCall, why: &str) -> CallError {
+    CallError::new(ErrorKind::Declined, Stage::Check, format!("`{}` was not allowed: {why}", call.tool.name))
+}

@@ -1,0 +1,274 @@
+//! What is a person asked, and what can be answered?
+//!
+//! A question has an id of its own and is bound, by a hash, to what was shown: the tool, the component's digest, its powers,
+//! the caller, and the arguments. An answer counts for that question and no other.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::matcher::{Place, Test};
+use super::rules::{Rule, Subject};
+use super::shown::{Shown, escaped, is_secret, masked, shown};
+use crate::call::{AcceptedCall, Caller};
+use crate::check::authorize::Pattern;
+use crate::check::repeat::{hash, text};
+use crate::effect::EffectClass;
+
+/// What a person is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// Its own id.
+    pub id: String,
+    /// What it is bound to, in hexadecimal: the answer to another question does not fit.
+    pub hash: String,
+    /// The call that waits.
+    pub call: String,
+    /// Who calls.
+    pub caller: Caller,
+    /// The tool.
+    pub tool: String,
+    /// The digest of its component, or `native`.
+    pub digest: String,
+    /// What it can do to the world.
+    pub effect: EffectClass,
+    /// What it can reach, in words.
+    pub powers: Vec<String>,
+    /// How much there is to lose.
+    pub risk: Risk,
+    /// The arguments in canonical form, with secrets masked.
+    pub arguments: Value,
+    /// The hash of the arguments as they are, in hexadecimal.
+    pub arguments_hash: String,
+    /// What was cast or repaired before the arguments fitted, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub casts: Vec<String>,
+    /// Why somebody is asked.
+    pub why: String,
+    /// What was wrong with an edit that somebody made before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// Whether it can be allowed for the session.
+    pub session: bool,
+    /// The rule that "always" writes down; none where it cannot be allowed for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub always: Option<Rule>,
+    /// When it was asked, in milliseconds since 1970.
+    pub asked_at_ms: u64,
+    /// When it expires, in milliseconds since 1970.
+    pub expires_at_ms: u64,
+}
+
+/// How much there is to lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Risk {
+    /// Nothing is changed.
+    Low,
+    /// Something granted may be changed.
+    Medium,
+    /// What is done may not be undone.
+    High,
+}
+
+/// What somebody answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The answer.
+    #[serde(flatten)]
+    pub choice: Choice,
+    /// Who answered.
+    #[serde(default)]
+    pub by: String,
+}
+
+/// What can be answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "decision")]
+pub enum Choice {
+    /// This call may run, once.
+    Allow,
+    /// The same call may run until the session ends.
+    AllowSession,
+    /// The same call may always run: a rule is written down.
+    AllowAlways,
+    /// It may run with these arguments.
+    Edit {
+        /// The arguments, as one object.
+        arguments: Value,
+    },
+    /// It does not run, and this is its result.
+    Answer {
+        /// The result.
+        value: Value,
+    },
+    /// It does not run.
+    Deny {
+        /// Why, for the one who called.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+}
+
+/// Why a call is asked about.
+#[derive(Clone, Debug)]
+pub(super) struct Why {
+    pub(super) words: String,
+    /// What was wrong with an edit before.
+    pub(super) fault: Option<String>,
+    /// Whether it is about what the session does, and not about the call alone.
+    pub(super) doubt: bool,
+    /// Whether an answer can be written down for ever.
+    pub(super) lasting: bool,
+}
+
+impl Question {
+    pub(super) fn about(call: &AcceptedCall, why: Why, timeout: Duration) -> Self {
+        let subject = Subject::of(call);
+        let arguments = masked(&call.arguments);
+        let whole = arguments == call.arguments && shown(&arguments).whole;
+        let id = format!("ask_{:020x}", fastrand::u128(..1 << 80));
+        let always = (whole && why.lasting && !why.doubt).then(|| always(&subject, &id)).flatten();
+        let asked_at_ms = now_ms();
+        Question {
+            id,
+            hash: hex(&binding(call, why.doubt)),
+            call: call.call.id.to_string(),
+            caller: call.call.caller.clone(),
+            tool: subject.tool.to_owned(),
+            digest: subject.digest.to_owned(),
+            effect: subject.effect,
+            powers: call.tool.powers.clone(),
+            risk: Risk::of(subject.effect),
+            arguments,
+            arguments_hash: arguments_hash(call),
+            casts: casts(call),
+            why: why.words,
+            fault: why.fault,
+            session: call.call.caller.session.is_some(),
+            always,
+            asked_at_ms,
+            expires_at_ms: asked_at_ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// The arguments as lines of text in which nothing is hidden.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        shown(&self.arguments)
+    }
+
+    /// The time until it expires, by the clock on the wall.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        Duration::from_millis(self.expires_at_ms.saturating_sub(now_ms()))
+    }
+}
+
+impl Risk {
+    fn of(effect: EffectClass) -> Self {
+        match effect {
+            EffectClass::Pure | EffectClass::Reads => Risk::Low,
+            EffectClass::Writes => Risk::Medium,
+            EffectClass::Open | EffectClass::Destroys => Risk::High,
+        }
+    }
+
+    /// The risk as one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Risk::Low => "low",
+            Risk::Medium => "medium",
+            Risk::High => "high",
+        }
+    }
+}
+
+/// A rule that allows this very call, and nothing that differs from it; none where a settings file cannot hold it.
+fn always(subject: &Subject<'_>, id: &str) -> Option<Rule> {
+    let tool = Pattern::new(subject.tool).ok()?;
+    let caller = literal(&subject.caller.id)?;
+    let arguments = writable(subject.arguments)?;
+    let whole = Place::new("").ok()?;
+    Some(Rule {
+        name: Some(format!("always-{id}")),
+        tools: vec![tool],
+        digest: Some(subject.digest.to_owned()),
+        callers: vec![caller],
+        arguments: BTreeMap::from([(whole, Test::Equals(arguments))]),
+        ..Rule::default()
+    })
+}
+
+/// The pattern that only this caller fits.
+fn literal(caller: &str) -> Option<Pattern> {
+    let escaped: String = caller
+        .chars()
+        .flat_map(|c| {
+            let special = matches!(c, '*' | '?' | '[' | ']' | '{' | '}');
+            if special { vec!['[', c, ']'] } else { vec![c] }
+        })
+        .collect();
+    Pattern::new(&escaped).ok().filter(|pattern| pattern.fits(caller))
+}
+
+/// The value without what is left out, if TOML can say it: it has no null in lists, and no number above 2^63.
+fn writable(value: &Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::Number(number) => (!number.is_u64() || number.is_i64()).then(|| value.clone()),
+        Value::Array(items) => items.iter().map(writable).collect::<Option<_>>().map(Value::Array),
+        Value::Object(members) => members
+            .iter()
+            .filter(|(_, member)| !member.is_null())
+            .map(|(key, member)| Some((key.clone(), writable(member)?)))
+            .collect::<Option<_>>()
+            .map(Value::Object),
+        other => Some(other.clone()),
+    }
+}
+
+/// What was done to the arguments before they fitted; of secrets only where.
+fn casts(call: &AcceptedCall) -> Vec<String> {
+    let repairs = call.cast.repairs.iter().map(|repair| format!("repaired: {}", repair.describe()));
+    let changes = call.cast.changes.iter().map(|change| {
+        let at = escaped(&change.pointer);
+        if change.pointer.split('/').any(is_secret) || change.from.contains("://") {
+            format!("`{at}` was cast")
+        } else {
+            format!("`{at}` was cast from {} to {}", escaped(&change.from), escaped(&change.to))
+        }
+    });
+    let unlisted = call.cast.changes_unlisted;
+    let more = (unlisted > 0).then(|| format!("and {unlisted} values more were cast"));
+    repairs.chain(changes).chain(more).collect()
+}
+
+/// What an answer is bound to: everything that was shown, and who asked for it.
+pub(super) fn binding(call: &AcceptedCall, doubt: bool) -> [u8; 32] {
+    let Subject { tool, digest, effect, caller, arguments } = Subject::of(call);
+    let groups = caller.groups.join("\n");
+    let session = caller.session.as_deref().unwrap_or_default();
+    let powers = call.tool.powers.join("\n");
+    // A doubt about the session is another question than one about the call.
+    let about = if doubt { "doubt" } else { "call" };
+    let words = [about, tool, digest, effect.name(), &powers, &caller.id, &groups, session].map(str::as_bytes);
+    hash(&[&words[..], &[&text(arguments)]].concat())
+}
+
+pub(super) fn arguments_hash(call: &AcceptedCall) -> String {
+    hex(&hash(&[&text(&call.arguments)]))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The time on the wall, in milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
