@@ -12,11 +12,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
+use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
 use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Sink, Tool};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
 use self::said::Said;
+use crate::approve;
 use crate::reload::Made;
 use crate::settings::{ComponentSettings, Settings};
 use crate::store::Store;
@@ -32,6 +34,7 @@ pub struct Builder {
     natives: Vec<MakeTool>,
     sinks: Vec<Arc<dyn Sink>>,
     checks: Vec<Arc<dyn Check>>,
+    approvers: Vec<Arc<dyn Approver>>,
     overrides: LimitSettings,
     pub(crate) store: Option<Arc<Store>>,
 }
@@ -139,6 +142,13 @@ impl Builder {
         self
     }
 
+    /// Adds one who is asked whether a call may run, behind those that are there. The web hook of the settings is asked last.
+    #[must_use]
+    pub fn approver(mut self, approver: Arc<dyn Approver>) -> Self {
+        self.approvers.push(approver);
+        self
+    }
+
     /// Keeps on disk what must survive this program. Without a store it is kept in memory.
     #[must_use]
     pub fn store(mut self, store: Arc<Store>) -> Self {
@@ -236,7 +246,9 @@ impl Builder {
                 Err(message) => faults.push(Fault { subject: "the host".into(), message }),
             }
         }
+        let approval = approve::approval(&self.settings, self.store.as_ref(), self.approvers, &mut faults);
         let host = Host::new(catalog)
+            .with_approval(approval)
             .with_limits(limits)
             .with_access(self.settings.access)
             .with_repetition(self.settings.repeat);

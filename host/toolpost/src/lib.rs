@@ -28,6 +28,9 @@ pub mod settings;
 // What is kept on disk
 pub mod store;
 
+// Who is asked
+pub mod approve;
+
 // From settings and files to a host
 mod build;
 

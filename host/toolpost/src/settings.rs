@@ -1,6 +1,7 @@
 //! `toolpost.toml`: what the operator says. Reading fails closed: an unknown key or a value that does not fit is an error,
 //! and all errors of a file are found together.
 
+mod approval;
 mod read;
 mod schema;
 
@@ -12,12 +13,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use toolpost_core::catalog::settings::{bytes_between, bytes_within, number_within};
+use toolpost_core::check::approve::Rules;
 use toolpost_core::check::authorize::Access;
 use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{Cast, HostLimits};
 use toolpost_wasm::EngineOptions;
 
+pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
 pub use self::read::Fault;
 pub use self::schema::schema;
 pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
@@ -26,7 +29,7 @@ pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSetti
 pub const FILE_NAME: &str = "toolpost.toml";
 
 /// The largest settings file that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The most calls that may run at once, and the most that may wait.
 const CALLS_MOST: u64 = 1_000_000;
@@ -58,6 +61,9 @@ pub struct Settings {
     /// When a session that goes round in circles is told so, and stopped.
     #[serde(default)]
     pub repeat: RepeatSettings,
+    /// What is allowed, denied and asked about, and who is asked.
+    #[serde(default)]
+    pub approval: ApprovalSettings,
     /// Where the host keeps what must survive it.
     #[serde(default)]
     pub store: StoreSettings,
@@ -220,6 +226,13 @@ impl Settings {
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.base.join(path)
     }
+}
+
+/// Reads a file of rules.
+pub(crate) fn rules(file: &Path) -> Result<Rules, Vec<Fault>> {
+    let fault = |message| vec![Fault { file: file.to_owned(), line: None, message }];
+    let (rules, faults) = read::all(&text_of(file).map_err(fault)?, file);
+    if faults.is_empty() { Ok(rules) } else { Err(faults) }
 }
 
 fn whole((settings, faults): (Settings, Vec<Fault>)) -> Result<Settings, Vec<Fault>> {

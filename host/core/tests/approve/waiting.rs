@@ -35,7 +35,7 @@ async fn a_question_that_nobody_answers_expires_and_is_a_refusal() {
 async fn a_call_that_waits_for_an_answer_holds_no_place_and_no_clock() {
     let person = Person::slow([Choice::Allow]);
     let (host, _) = host(Approval::default().waiting(seconds(1_000), 5).then(person.clone()));
-    let host = host.with_limits(HostLimits { max_parallel: 1, max_waiting: 0 });
+    let host = host.with_limits(HostLimits { max_parallel: 1, max_waiting: 0, ..HostLimits::default() });
     let waiting = tokio::spawn({
         let host = host.clone();
         async move { call(&host, "delete", "/a").await }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 use toolpost_core::catalog::cast::nearest;
 
 /// The most faults that are looked for.
@@ -80,7 +80,7 @@ fn within<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>> 
     table.get(key).and_then(|value| value.get_ref().as_table())
 }
 
-/// Removes the smallest entry that a span lies in; says whether there was one.
+/// Removes the smallest entry that a span lies in, or the item of a list; says whether there was one.
 fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end && outer.start < outer.end;
     let mut found = None;
@@ -89,16 +89,37 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
             found = Some(key.clone());
             break;
         }
-        if let DeValue::Table(inner) = value.get_mut()
-            && remove(inner, span)
-        {
-            return true;
+        match value.get_mut() {
+            DeValue::Table(inner) => {
+                if remove(inner, span) {
+                    return true;
+                }
+            }
+            DeValue::Array(items) => {
+                // An item goes as a whole: without one of its keys it would say something else.
+                if let Some(found) = items.iter().position(|item| holds(item, &within)) {
+                    let all = std::mem::replace(items, DeArray::new()).into_iter().enumerate();
+                    *items = all.filter(|(at, _)| *at != found).map(|(_, item)| item).collect();
+                    return true;
+                }
+            }
+            _ => {}
         }
         if within(value.span()) {
             found = Some(key.clone());
         }
     }
     found.is_some_and(|key: Spanned<_>| table.remove(&key).is_some())
+}
+
+/// Whether a span lies in an item, or in a key or value of it: the span of a table that has a head is that of its head.
+fn holds(item: &Spanned<DeValue<'_>>, within: &impl Fn(Range<usize>) -> bool) -> bool {
+    within(item.span())
+        || match item.get_ref() {
+            DeValue::Table(table) => table.iter().any(|(key, value)| within(key.span()) || holds(value, within)),
+            DeValue::Array(items) => items.iter().any(|item| holds(item, within)),
+            _ => false,
+        }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

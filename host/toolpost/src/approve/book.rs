@@ -1,0 +1,102 @@
+//! What was answered with "always": rules in a file of the store, which an operator can read, change and delete.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use toolpost_core::check::approve::rules::Rule;
+use toolpost_core::check::approve::shown::escaped;
+use toolpost_core::check::approve::{Question, Rulebook, Rules};
+
+use crate::settings::{self, Fault};
+use crate::store::Store;
+
+/// The name of the file in the folder of the store.
+const FILE_NAME: &str = "rules.toml";
+
+/// What stands in a new file.
+const HEAD: &str = "# What was answered with \"always\". Delete what is not to hold any more.\n";
+
+/// The rules in a store.
+#[derive(Clone, Debug)]
+pub struct Book {
+    file: PathBuf,
+}
+
+impl Book {
+    /// The rules in that store.
+    #[must_use]
+    pub fn of(store: &Store) -> Self {
+        Book { file: store.dir().join(FILE_NAME) }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Reads the rules; no file is no rule.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file.
+    pub fn read(&self) -> Result<Rules, Vec<Fault>> {
+        let absent = self.file.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        if absent { Ok(Rules::default()) } else { settings::rules(&self.file) }
+    }
+}
+
+impl Rulebook for Book {
+    fn write<'a>(&'a self, rule: &'a Rule, question: &'a Question) -> BoxFuture<'a, Result<(), String>> {
+        async move {
+            let entry = entry(rule, question)?;
+            let file = self.file.clone();
+            let written = tokio::task::spawn_blocking(move || append(&file, &entry)).await;
+            written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+}
+
+/// A rule as it stands in the file, with what was shown when it was asked about.
+fn entry(rule: &Rule, question: &Question) -> Result<String, String> {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(question.asked_at_ms);
+    let time = humantime::format_rfc3339_seconds(time);
+    let rules = Rules { always: vec![rule.clone()], ..Rules::default() };
+    let rule = toml::to_string(&rules).map_err(|error| error.to_string())?;
+    let mut entry = format!("\n# asked {time}: {} by `{}`\n", question.tool, escaped(&question.caller.id));
+    for line in question.shown().lines {
+        let _ = writeln!(entry, "#   {line}");
+    }
+    Ok(entry + &rule)
+}
+
+/// Adds an entry in one write, so that nobody sees half of it.
+fn append(file: &Path, entry: &str) -> std::io::Result<()> {
+    if let Some(dir) = file.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let mut file = std::fs::OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(file)?;
+    let length = file.metadata()?.len();
+    if length + entry.len() as u64 > settings::FILE_BYTES_MAX {
+        return Err(std::io::Error::other("the file of rules is full; delete those that are not needed"));
+    }
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let before = if length == 0 {
+        HEAD
+    } else if last == [b'\n'] {
+        ""
+    } else {
+        "\n"
+    };
+    file.write_all(format!("{before}{entry}").as_bytes())?;
+    file.sync_all()
+}
