@@ -16,13 +16,13 @@ fn arguments_are_shown_by_name_and_what_is_left_out_is_not() {
     );
     check(
         json!({"options": {"deep": [{"a": 1}, [2]]}}),
-        &["options: ", "  deep: ", "    - ", "      a: 1", "    - [2]"],
+        &["options:", "  deep:", "    -", "      a: 1", "    - [2]"],
     );
 }
 
 #[test]
 fn a_longer_text_has_a_bar_before_each_line_so_that_none_looks_like_another_argument() {
-    check(json!({"text": "a\npath: \"/etc\"\nb  "}), &["text: ", "  | a", "  | path: \"/etc\"", "  | b\\u{20}\\u{20}"]);
+    check(json!({"text": "a\npath: \"/etc\"\nb  "}), &["text:", "  | a", "  | path: \"/etc\"", "  | b\\u{20}\\u{20}"]);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn members(members: &Map<String, Value>, depth: usize, lines: &mut Vec<String>) 
 
 fn value(label: &str, value_: &Value, depth: usize, lines: &mut Vec<String>) {
     let indent = "  ".repeat(depth);
-    let mut line = |text: &str| lines.push(format!("{indent}{label}{text}"));
+    let mut line = |text: &str| lines.push(format!("{indent}{label}{text}").trim_end().to_owned());
     match value_ {
         Value::String(text) if text.contains('\n') => {
             line("");
