@@ -253,7 +253,7 @@ impl Rooms {
     /// From the request to a call that may run, and has a place to run in.
     async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admission, CallError> {
         let call = match self.judge(call, trail).await? {
-            ControlFlow::Continue(call) => Arc::new(call),
+            ControlFlow::Continue(call) => call,
             ControlFlow::Break(output) => return Ok(Admission::Answered(output)),
         };
 
@@ -269,7 +269,7 @@ impl Rooms {
     }
 
     /// May it run? Arguments that somebody has edited go the whole way again. What was answered instead ends the road.
-    async fn judge(&self, call: Call, trail: &mut Trail) -> Result<ControlFlow<Output, PermittedCall>, CallError> {
+    async fn judge(&self, call: Call, trail: &mut Trail) -> Result<ControlFlow<Output, Arc<PermittedCall>>, CallError> {
         let (mut accepted, doubt) = self.check(call, trail).await?;
         let mut said = Said { doubt, ..Said::default() };
         for _ in 0..approve::ROUNDS_MAX {

@@ -14,10 +14,7 @@ fn arguments_are_shown_by_name_and_what_is_left_out_is_not() {
         json!({"path": "/tmp/a", "count": 3, "force": true, "mode": null, "tags": ["a", "b"], "none": [], "o": {}}),
         &["path: \"/tmp/a\"", "count: 3", "force: true", "tags: [\"a\", \"b\"]", "none: []", "o: {}"],
     );
-    check(
-        json!({"options": {"deep": [{"a": 1}, [2]]}}),
-        &["options:", "  deep:", "    -", "      a: 1", "    - [2]"],
-    );
+    check(json!({"options": {"deep": [{"a": 1}, [2]]}}), &["options:", "  deep:", "    -", "      a: 1", "    - [2]"]);
 }
 
 #[test]

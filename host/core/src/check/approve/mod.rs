@@ -77,11 +77,17 @@ pub struct Approval {
 /// What came of asking.
 pub(crate) enum Verdict {
     /// The call may run.
-    Run(PermittedCall),
+    Run(Arc<PermittedCall>),
     /// It does not run: this is its result.
     Answered(Output),
     /// It is to be judged again with these arguments.
     Edited(Box<AcceptedCall>, Value),
+}
+
+impl Verdict {
+    fn run(call: AcceptedCall) -> Self {
+        Verdict::Run(Arc::new(PermittedCall::new(call)))
+    }
 }
 
 /// What was said of a call before it is judged: by the memory of its session, and by the one who edited it.
@@ -188,6 +194,12 @@ impl Approval {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether somebody is asked beside those who are asked one after the other.
+    #[must_use]
+    pub fn asks_beside(&self) -> bool {
+        !self.approvers.beside.is_empty()
+    }
+
     /// The questions that wait for an answer.
     #[must_use]
     pub fn pending(&self) -> Vec<Arc<Question>> {
@@ -224,7 +236,7 @@ impl Approval {
         let rules = self.rules();
         let subject = Subject::of(&call);
         if rules.is_empty() && said.doubt.is_none() && subject.effect < crate::EffectClass::Destroys {
-            return Ok(Verdict::Run(PermittedCall::new(call)));
+            return Ok(Verdict::run(call));
         }
         let ruling = rules.rule_on(&subject);
         ruling.shadows.iter().for_each(|placed| trail.decided(Decision::of_rule(&call, placed)));
@@ -235,13 +247,13 @@ impl Approval {
             }
             (Action::Allow, by) if said.doubt.is_none() => {
                 by.into_iter().for_each(|placed| trail.decided(Decision::of_rule(&call, &placed)));
-                return Ok(Verdict::Run(PermittedCall::new(call)));
+                return Ok(Verdict::run(call));
             }
             _ => {}
         }
         if said.edited.as_ref().is_some_and(|edited| matcher::same(edited, &call.arguments)) {
             // Whoever wrote these arguments has allowed them.
-            return Ok(Verdict::Run(PermittedCall::new(call)));
+            return Ok(Verdict::run(call));
         }
         let rule = ruling.by.map(|placed| placed.title());
         let words = said.doubt.clone().or_else(|| ruling.by.and_then(|placed| placed.rule.reason.clone()));
@@ -266,7 +278,7 @@ impl Approval {
         let decision = |what, by: &str| Decision { rule: rule.clone(), ..Decision::about(&call, what, by) };
         if self.session.knows(&bound) {
             trail.decided(decision(Decided::AllowedForSession, "an earlier answer"));
-            return Ok(Verdict::Run(PermittedCall::new(call)));
+            return Ok(Verdict::run(call));
         }
         for _ in 0..ROUNDS_MAX {
             let make = || Question::about(&call, why.clone(), self.timeout);
@@ -314,7 +326,7 @@ impl Approval {
                     return Err(declined(&call, reason.as_deref()));
                 }
             }
-            return Ok(Verdict::Run(PermittedCall::new(call)));
+            return Ok(Verdict::run(call));
         }
         Err(refused(&call, "equal calls wait for the same answer; call again later"))
     }
