@@ -27,7 +27,7 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
     let exe = std::env::current_exe().expect("the test has a path");
     let binary = exe.ancestors().nth(2).expect("the test lies in the target folder").join("toolpost");
     let mut command = Command::new(binary);
-    command.args(args).current_dir(folder).env("XDG_CACHE_HOME", folder);
+    command.args(args).current_dir(folder).env("XDG_CACHE_HOME", folder).env("XDG_DATA_HOME", folder);
     // What a person has set would change what is printed.
     for set in ["RUST_BACKTRACE", "COLUMNS", "LINES", "CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR"] {
         command.env_remove(set);

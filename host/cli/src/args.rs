@@ -1,10 +1,11 @@
 //! The command line, and what several subcommands do with it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use toolpost::core::catalog::settings::{Bytes, LimitSettings, MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, Span};
-use toolpost::{Builder, Loaded, Settings, settings};
+use toolpost::{Builder, Loaded, Settings, Store, settings};
 
 use crate::exit::Stop;
 use crate::print;
@@ -17,6 +18,13 @@ Exit codes:
   3  a policy of the host refused
   4  a limit or the time was reached
   5  the host is at fault";
+
+const APPROVAL_CODES: &str = "\
+Exit codes:
+  0  it worked
+  2  there is no such question, or the command line or the settings are wrong
+  3  the question is not pending; nothing was changed
+  5  the store cannot be used";
 
 /// Runs agents' tools as WebAssembly components: they can do what they are allowed to do, and nothing else.
 #[derive(Debug, Parser)]
@@ -40,6 +48,11 @@ pub(crate) enum Command {
     Call(crate::call::CallArgs),
     /// Read the settings and every component, and say all that is wrong
     Check(crate::check::CheckArgs),
+    /// List and answer the questions of calls that wait for an approval
+    #[command(after_help = APPROVAL_CODES)]
+    Approvals(crate::approvals::ApprovalsArgs),
+    /// List, test and explain the rules of what is allowed, denied and asked about
+    Rules(crate::rules::RulesArgs),
     /// Print a completion script for a shell
     Completions(crate::completions::CompletionsArgs),
 }
@@ -52,6 +65,8 @@ impl Command {
             Command::List(args) => args.json,
             Command::Call(args) => args.json,
             Command::Check(args) => args.json,
+            Command::Approvals(args) => args.json,
+            Command::Rules(args) => args.json,
             Command::Completions(_) => false,
         }
     }
@@ -117,7 +132,9 @@ impl SourceArgs {
                 settings::FILE_NAME
             )));
         }
+        let store = settings.store_dir().map(|dir| Arc::new(Store::at(dir)));
         let builder = Builder::new().settings(settings);
+        let builder = store.into_iter().fold(builder, Builder::store);
         Ok((self.tools.iter().fold(builder, Builder::tools), faults))
     }
 }

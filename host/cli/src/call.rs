@@ -1,6 +1,6 @@
 //! `toolpost call TOOL`: one call, its result on standard output.
 
-mod arguments;
+pub(crate) mod arguments;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use toolpost::{Call, Content, Event, Outcome, Output, Sink, Told};
 
 use crate::args::{LimitArgs, SourceArgs, load};
+use crate::ask::{self, Terminal};
 use crate::exit::{Exit, Stop};
 use crate::print::{self, DIM};
 
@@ -32,9 +33,11 @@ pub(crate) struct CallArgs {
 pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
     let bar = print::spinner();
     let sink: Arc<dyn Sink> = Arc::new(Progress { bar: bar.clone(), verbose });
-    let builder = args.source.builder()?.override_limits(args.limits.settings()).sink(sink);
+    let terminal = Arc::new(Terminal::default());
+    let builder = args.source.builder()?.override_limits(args.limits.settings()).sink(sink).approver(terminal.clone());
     let builder = if verbose > 1 { builder.sink(Arc::new(toolpost::core::tell::Tracing)) } else { builder };
     let loaded = load(builder).await;
+    terminal.answered_elsewhere(loaded.host.approval().asks_beside());
     let arguments = match loaded.host.catalog().find(&args.tool) {
         Ok(tool) => args.arguments.read(&tool.parameters)?,
         // The host says what it knows of the name; nothing is read for a tool that is not there.
@@ -111,6 +114,12 @@ fn show(output: &Output) -> Result<(), Stop> {
 
 /// What the call took, and what the tool wrote beside its result.
 fn took(outcome: &Outcome) {
+    for decision in &outcome.report.decisions {
+        let rule = decision.rule.as_ref().map_or_else(String::new, |rule| format!(", rule {rule}"));
+        let shadow = if decision.shadow { "in the shadow " } else { "" };
+        let words = format!("{shadow}{} by {}{rule}", decision.what.words(), decision.by);
+        print::note(format!("{DIM}{}{DIM:#}", print::visible(&words)));
+    }
     for attempt in &outcome.report.attempts {
         for (name, captured) in [("stdout", &attempt.stdout), ("stderr", &attempt.stderr)] {
             for line in captured.text.lines() {
@@ -153,6 +162,16 @@ impl Sink for Progress {
             }
             Event::Log { level, message } if self.verbose > 0 => {
                 self.bar.suspend(|| print::note(format!("{DIM}{}{DIM:#} {}", level.name(), plain(message))));
+            }
+            // While somebody thinks, nothing moves.
+            Event::Question { .. } => self.bar.finish_and_clear(),
+            Event::Decision { decision } if decision.question.is_some() => {
+                if decision.by != ask::who(ask::HERE) {
+                    let words = format!("{} by {}", decision.what.words(), decision.by);
+                    print::note(print::visible(&words));
+                }
+                self.bar.reset();
+                print::run(&self.bar, "running".into());
             }
             _ => {}
         }

@@ -33,6 +33,10 @@ impl Stop {
         Stop { exit: Exit::Usage, lines: vec![line.to_string()] }
     }
 
+    pub(crate) fn internal(line: impl std::fmt::Display) -> Self {
+        Stop { exit: Exit::Internal, lines: vec![line.to_string()] }
+    }
+
     pub(crate) fn faults(faults: impl IntoIterator<Item = impl std::fmt::Display>) -> Self {
         Stop { exit: Exit::Usage, lines: faults.into_iter().map(|fault| fault.to_string()).collect() }
     }

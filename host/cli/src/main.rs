@@ -5,12 +5,18 @@ mod args;
 mod exit;
 mod print;
 
+// Whoever is asked
+mod ask;
+mod question;
+
 // The subcommands
+mod approvals;
 mod call;
 mod check;
 mod completions;
 mod inspect;
 mod list;
+mod rules;
 
 use clap::Parser;
 
@@ -27,6 +33,8 @@ async fn main() -> std::process::ExitCode {
         Command::List(args) => list::run(args).await,
         Command::Call(args) => call::run(args, cli.verbose).await,
         Command::Check(args) => check::run(args).await,
+        Command::Approvals(args) => approvals::run(args).await,
+        Command::Rules(args) => rules::run(args).await,
         Command::Completions(args) => completions::run(&args),
     };
     ended.unwrap_or_else(|stop| Exit::told(&stop, as_json)).into()

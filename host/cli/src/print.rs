@@ -89,6 +89,20 @@ pub(crate) fn rows(table: &Table) -> String {
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
+/// The beginning of a text, with dots where it is cut.
+pub(crate) fn cut(text: &str, characters_max: usize) -> String {
+    let mut kept: String = text.chars().take(characters_max).collect();
+    if kept.len() < text.len() {
+        kept.push_str("...");
+    }
+    kept
+}
+
+/// The columns of the terminal, or as many as a page has.
+pub(crate) fn columns() -> usize {
+    crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns)).max(20)
+}
+
 /// The first sentence or line of a description.
 pub(crate) fn summary(text: &str) -> String {
     let line = text.lines().take_while(|line| !line.trim().is_empty()).collect::<Vec<_>>().join(" ");

@@ -134,7 +134,8 @@ impl Host {
     /// Takes over what another host is made of: its tools, limits, access, checks and listeners, all at once.
     ///
     /// Calls that have begun go on with what they found. What was learned stays: breakers, rates, retry budgets, what each
-    /// session did, how long a tool takes. The places are the same ones: a call that runs takes one of the new limit's.
+    /// session did and was allowed, what was used, the questions that wait, how long a tool takes. The places are the same
+    /// ones: a call that runs takes one of the new limit's.
     pub fn replace(&self, by: &Host) {
         let by = by.rooms();
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +254,7 @@ impl Rooms {
     /// From the request to a call that may run, and has a place to run in.
     async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admission, CallError> {
         let call = match self.judge(call, trail).await? {
-            ControlFlow::Continue(call) => Arc::new(call),
+            ControlFlow::Continue(call) => call,
             ControlFlow::Break(output) => return Ok(Admission::Answered(output)),
         };
 
@@ -269,7 +270,7 @@ impl Rooms {
     }
 
     /// May it run? Arguments that somebody has edited go the whole way again. What was answered instead ends the road.
-    async fn judge(&self, call: Call, trail: &mut Trail) -> Result<ControlFlow<Output, PermittedCall>, CallError> {
+    async fn judge(&self, call: Call, trail: &mut Trail) -> Result<ControlFlow<Output, Arc<PermittedCall>>, CallError> {
         let (mut accepted, doubt) = self.check(call, trail).await?;
         let mut said = Said { doubt, ..Said::default() };
         for _ in 0..approve::ROUNDS_MAX {

@@ -230,7 +230,7 @@ secret = "in the clear"
         "toolpost.toml:2: a question may wait for 7 days at most",
         "toolpost.toml:3: expected a whole number from 1 to 10000",
         "toolpost.toml:6: `a[`: unclosed character class; missing ']'",
-        "toolpost.toml:8: the rule does not fit its own example `x` with {\"path\":\"/tmp\"}: `/path` is not glob `/etc/*`",
+        "toolpost.toml:8: the rule does not fit its own example `x` with {\"path\":\"/tmp\"}: `/path` does not fit glob `/etc/*`",
         "toolpost.toml:14: unknown key `tool`; did you mean `tools`?",
         "toolpost.toml:17: no number is in this range: `min` is above `max`",
         "toolpost.toml:20: `http://example.com/hook` must be `https`, or `http` on this machine",

@@ -24,6 +24,16 @@ pub(crate) struct ArgumentArgs {
 }
 
 impl ArgumentArgs {
+    /// Whether no argument is given.
+    pub(crate) fn is_none(&self) -> bool {
+        self.args.is_none() && self.pairs.is_empty()
+    }
+
+    /// Whether they are given as one object, and not one by one.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.args.is_some() || matches!(self.pairs.as_slice(), [dash] if dash == "-")
+    }
+
     /// The arguments as JSON text, for a tool with these parameters.
     pub(crate) fn read(&self, parameters: &[Field]) -> Result<String, Stop> {
         match (self.args.as_deref(), self.pairs.as_slice()) {

@@ -121,12 +121,12 @@ pub struct Report {
     /// What was done to the arguments until they fitted.
     #[serde(skip_serializing_if = "CastReport::is_empty")]
     pub cast: CastReport,
-    /// What the call used, as it stands on the accounts of its caller and session.
-    #[serde(skip_serializing_if = "Usage::is_nothing")]
-    pub usage: Usage,
     /// What rules and people decided about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
+    /// What the call used, as it stands on the accounts of its caller and session.
+    #[serde(skip_serializing_if = "Usage::is_nothing")]
+    pub usage: Usage,
     /// The attempts, in order.
     pub attempts: Vec<AttemptReport>,
     /// What the call did to the world.

@@ -209,7 +209,10 @@ async fn what_rules_say_can_be_explained_without_asking() {
     let explained = host.explain(Call::new("read", json!({"path": "/tmp"}))).unwrap();
     assert_eq!(explained.by.as_deref(), Some("allow 2"));
     let misfits: Vec<_> = explained.rules.iter().map(|tried| tried.misfit.as_deref()).collect();
-    assert_eq!(misfits, [Some("`/path` is not glob `/etc/*`"), Some("another tool"), Some("another caller"), None]);
+    assert_eq!(
+        misfits,
+        [Some("`/path` does not fit glob `/etc/*`"), Some("another tool"), Some("another caller"), None]
+    );
     assert_eq!(host.explain(Call::new("read", json!({}))).unwrap_err().kind, ErrorKind::InvalidArguments);
     assert_eq!(runs.load(SeqCst), 0);
 }

@@ -129,7 +129,7 @@ fn a_rule_that_fails_one_of_its_own_examples_is_none() {
     let cases = [
         (
             fault("allow", tmp(json!({"match": [mixed]}))),
-            r#"the rule does not fit its own example `files_rm` with {"paths":["/tmp/a","/etc/b"]}: `/paths` is not glob `/tmp/*`"#,
+            r#"the rule does not fit its own example `files_rm` with {"paths":["/tmp/a","/etc/b"]}: `/paths` does not fit glob `/tmp/*`"#,
         ),
         (
             fault("ask", tmp(json!({"no_match": [mixed]}))),

@@ -89,27 +89,27 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
             found = Some(key.clone());
             break;
         }
-        match value.get_mut() {
-            DeValue::Table(inner) => {
-                if remove(inner, span) {
-                    return true;
-                }
-            }
-            DeValue::Array(items) => {
-                // An item goes as a whole: without one of its keys it would say something else.
-                if let Some(found) = items.iter().position(|item| holds(item, &within)) {
-                    let all = std::mem::replace(items, DeArray::new()).into_iter().enumerate();
-                    *items = all.filter(|(at, _)| *at != found).map(|(_, item)| item).collect();
-                    return true;
-                }
-            }
-            _ => {}
+        let removed = match value.get_mut() {
+            DeValue::Table(inner) => remove(inner, span),
+            DeValue::Array(items) => remove_item(items, &within),
+            _ => false,
+        };
+        if removed {
+            return true;
         }
         if within(value.span()) {
             found = Some(key.clone());
         }
     }
     found.is_some_and(|key: Spanned<_>| table.remove(&key).is_some())
+}
+
+/// Removes the item that a span lies in, as a whole: without one of its keys it would say something else.
+fn remove_item(items: &mut DeArray<'_>, within: &impl Fn(Range<usize>) -> bool) -> bool {
+    let Some(found) = items.iter().position(|item| holds(item, within)) else { return false };
+    let all = std::mem::replace(items, DeArray::new()).into_iter().enumerate();
+    *items = all.filter(|(at, _)| *at != found).map(|(_, item)| item).collect();
+    true
 }
 
 /// Whether a span lies in an item, or in a key or value of it: the span of a table that has a head is that of its head.

@@ -230,7 +230,7 @@ pub(crate) fn same(one: &Value, other: &Value) -> bool {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.text.is_empty() { ANY } else { &self.text })
+        f.write_str(if self.text.is_empty() { "all arguments" } else { &self.text })
     }
 }
 
@@ -321,11 +321,11 @@ impl fmt::Display for Test {
         match self {
             Test::Glob(pattern) => write!(f, "glob `{}`", pattern.as_str()),
             Test::Regex(regex) => write!(f, "regex `{}`", inner(regex)),
-            Test::Equals(value) => write!(f, "equals {value}"),
-            Test::Range(Range { min: Some(min), max: Some(max) }) => write!(f, "from {min} to {max}"),
-            Test::Range(Range { min: Some(min), .. }) => write!(f, "at least {min}"),
+            Test::Equals(value) => write!(f, "the value {value}"),
+            Test::Range(Range { min: Some(min), max: Some(max) }) => write!(f, "a number from {min} to {max}"),
+            Test::Range(Range { min: Some(min), .. }) => write!(f, "a number of at least {min}"),
             Test::Range(Range { max, .. }) => {
-                write!(f, "at most {}", max.as_ref().map(Number::to_string).unwrap_or_default())
+                write!(f, "a number of at most {}", max.as_ref().map(Number::to_string).unwrap_or_default())
             }
         }
     }

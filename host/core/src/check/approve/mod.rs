@@ -70,18 +70,24 @@ pub struct Approval {
     approvers: Approvers,
     rulebook: Option<Arc<dyn Rulebook>>,
     timeout: Duration,
-    pending: Arc<Pending>,
-    session: Arc<Session>,
+    pending: Pending,
+    session: Session,
 }
 
 /// What came of asking.
 pub(crate) enum Verdict {
     /// The call may run.
-    Run(PermittedCall),
+    Run(Arc<PermittedCall>),
     /// It does not run: this is its result.
     Answered(Output),
     /// It is to be judged again with these arguments.
     Edited(Box<AcceptedCall>, Value),
+}
+
+impl Verdict {
+    fn run(call: AcceptedCall) -> Self {
+        Verdict::Run(Arc::new(PermittedCall::new(call)))
+    }
 }
 
 /// What was said of a call before it is judged: by the memory of its session, and by the one who edited it.
@@ -134,8 +140,8 @@ impl Approval {
             approvers: Approvers::default(),
             rulebook: None,
             timeout: TIMEOUT,
-            pending: Arc::new(Pending::new(PENDING_MAX)),
-            session: Arc::default(),
+            pending: Pending::new(PENDING_MAX),
+            session: Session::default(),
         }
     }
 
@@ -164,18 +170,20 @@ impl Approval {
     #[must_use]
     pub fn waiting(mut self, timeout: Duration, pending_max: usize) -> Self {
         self.timeout = timeout;
-        self.pending = Arc::new(Pending::new(pending_max));
+        self.pending = Pending::new(pending_max);
         self
     }
 
-    /// These rules and approvers, with what was answered for sessions to another one.
+    /// The same rules and approvers, with what another one has in mind: what was allowed for sessions, and the questions that
+    /// wait, which go on with those who were asked.
+    #[must_use]
     pub(crate) fn remembering(&self, before: &Approval) -> Self {
         Approval {
             rules: RwLock::new(self.rules()),
             approvers: self.approvers.clone(),
             rulebook: self.rulebook.clone(),
             timeout: self.timeout,
-            pending: self.pending.clone(),
+            pending: self.pending.sharing(&before.pending),
             session: before.session.clone(),
         }
     }
@@ -184,6 +192,12 @@ impl Approval {
     #[must_use]
     pub fn rules(&self) -> Arc<Rules> {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether somebody is asked beside those who are asked one after the other.
+    #[must_use]
+    pub fn asks_beside(&self) -> bool {
+        !self.approvers.beside.is_empty()
     }
 
     /// The questions that wait for an answer.
@@ -222,7 +236,7 @@ impl Approval {
         let rules = self.rules();
         let subject = Subject::of(&call);
         if rules.is_empty() && said.doubt.is_none() && subject.effect < crate::EffectClass::Destroys {
-            return Ok(Verdict::Run(PermittedCall::new(call)));
+            return Ok(Verdict::run(call));
         }
         let ruling = rules.rule_on(&subject);
         ruling.shadows.iter().for_each(|placed| trail.decided(Decision::of_rule(&call, placed)));
@@ -233,13 +247,13 @@ impl Approval {
             }
             (Action::Allow, by) if said.doubt.is_none() => {
                 by.into_iter().for_each(|placed| trail.decided(Decision::of_rule(&call, &placed)));
-                return Ok(Verdict::Run(PermittedCall::new(call)));
+                return Ok(Verdict::run(call));
             }
             _ => {}
         }
         if said.edited.as_ref().is_some_and(|edited| matcher::same(edited, &call.arguments)) {
             // Whoever wrote these arguments has allowed them.
-            return Ok(Verdict::Run(PermittedCall::new(call)));
+            return Ok(Verdict::run(call));
         }
         let rule = ruling.by.map(|placed| placed.title());
         let words = said.doubt.clone().or_else(|| ruling.by.and_then(|placed| placed.rule.reason.clone()));
@@ -264,7 +278,7 @@ impl Approval {
         let decision = |what, by: &str| Decision { rule: rule.clone(), ..Decision::about(&call, what, by) };
         if self.session.knows(&bound) {
             trail.decided(decision(Decided::AllowedForSession, "an earlier answer"));
-            return Ok(Verdict::Run(PermittedCall::new(call)));
+            return Ok(Verdict::run(call));
         }
         for _ in 0..ROUNDS_MAX {
             let make = || Question::about(&call, why.clone(), self.timeout);
@@ -312,7 +326,7 @@ impl Approval {
                     return Err(declined(&call, reason.as_deref()));
                 }
             }
-            return Ok(Verdict::Run(PermittedCall::new(call)));
+            return Ok(Verdict::run(call));
         }
         Err(refused(&call, "equal calls wait for the same answer; call again later"))
     }

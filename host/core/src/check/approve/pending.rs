@@ -23,10 +23,9 @@ pub(super) type Bound = [u8; 32];
 type Asked = Shared<BoxFuture<'static, Arc<Settled>>>;
 
 /// The questions that wait.
-#[derive(Default)]
 pub(super) struct Pending {
     pending_max: usize,
-    waiting: Mutex<HashMap<Bound, Waiting>>,
+    waiting: Arc<Mutex<HashMap<Bound, Waiting>>>,
 }
 
 struct Waiting {
@@ -72,14 +71,14 @@ impl Choice {
 
 /// Takes a question out of the list when it is dropped.
 struct Listed {
-    pending: Arc<Pending>,
+    waiting: Arc<Mutex<HashMap<Bound, Waiting>>>,
     bound: Bound,
     id: String,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        let mut waiting = self.pending.lock();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.get(&self.bound).is_some_and(|waiting| waiting.question.id == self.id) {
             waiting.remove(&self.bound);
         }
@@ -88,7 +87,12 @@ impl Drop for Listed {
 
 impl Pending {
     pub(super) fn new(pending_max: usize) -> Self {
-        Pending { pending_max, waiting: Mutex::default() }
+        Pending { pending_max, waiting: Arc::default() }
+    }
+
+    /// The questions of another one, and as many of them as there may be here.
+    pub(super) fn sharing(&self, other: &Pending) -> Self {
+        Pending { pending_max: self.pending_max, waiting: other.waiting.clone() }
     }
 
     pub(super) fn questions(&self) -> Vec<Arc<Question>> {
@@ -97,7 +101,7 @@ impl Pending {
 
     /// Joins the question that waits for this call, or asks it.
     pub(super) fn join<F>(
-        self: &Arc<Self>,
+        &self,
         bound: Bound,
         make: impl FnOnce() -> Question,
         ask: impl FnOnce(Arc<Question>) -> F,
@@ -115,7 +119,7 @@ impl Pending {
             return Err(self.full());
         }
         let question = Arc::new(make());
-        let listed = Listed { pending: self.clone(), bound, id: question.id.clone() };
+        let listed = Listed { waiting: self.waiting.clone(), bound, id: question.id.clone() };
         let asking = ask(question.clone());
         let asked = async move {
             let settled = Arc::new(asking.await);
@@ -140,9 +144,9 @@ impl Pending {
 }
 
 /// What was allowed for a session: each call by what it is bound to, which has the session in it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Session {
-    known: Mutex<(HashSet<Bound>, VecDeque<Bound>)>,
+    known: Arc<Mutex<(HashSet<Bound>, VecDeque<Bound>)>>,
 }
 
 impl Session {

@@ -343,7 +343,7 @@ impl fmt::Display for Misfit<'_> {
             Misfit::Digest => f.write_str("another component, or another version of it"),
             Misfit::Caller => f.write_str("another caller"),
             Misfit::Effect => f.write_str("another effect class"),
-            Misfit::Argument(place, test) => write!(f, "`{place}` is not {test}"),
+            Misfit::Argument(place, test) => write!(f, "`{place}` does not fit {test}"),
         }
     }
 }
