@@ -134,7 +134,7 @@ impl Host {
     /// Takes over what another host is made of: its tools, limits, access, checks and listeners, all at once.
     ///
     /// Calls that have begun go on with what they found. What was learned stays: breakers, rates, retry budgets, what each
-    /// session did, how long a tool takes. The places are the same ones: a call that runs takes one of the new limit's.
+    /// session did, what was used, how long a tool takes. The places are the same ones: a call that runs takes one of the new limit's.
     pub fn replace(&self, by: &Host) {
         let by = by.rooms();
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
@@ -303,7 +303,7 @@ impl Rooms {
         let accepted = self.accept(call)?;
         trail.report.cast = accepted.cast.clone();
         trail.teller.tell(&Event::CallAccepted { call: &accepted });
-        inside::judge(&accepted, self.guarding.max_depth)?;
+        inside::judge(&accepted, &self.guarding.slots)?;
         let judged = self.repetition.judge(&accepted)?;
         trail.repeats = judged.remembered;
         check::ask_all(&self.checks, &accepted).await?;
