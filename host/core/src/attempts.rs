@@ -33,7 +33,6 @@ pub(crate) struct Guarding {
     pub(crate) slots: Slots,
     pub(crate) rates: Rates,
     pub(crate) breakers: Arc<Registry>,
-    pub(crate) max_depth: usize,
     budgets: Budgets,
     caller_key: CallerKey,
 }
@@ -44,7 +43,6 @@ impl Guarding {
             slots: Slots::new(limits),
             rates: Rates::new(Instant::now()),
             breakers: Arc::default(),
-            max_depth: limits.max_depth,
             budgets: Budgets::default(),
             caller_key: CallerKey::fresh(),
         }

@@ -304,7 +304,7 @@ impl Rooms {
         let accepted = self.accept(call)?;
         trail.report.cast = accepted.cast.clone();
         trail.teller.tell(&Event::CallAccepted { call: &accepted });
-        inside::judge(&accepted, self.guarding.max_depth)?;
+        inside::judge(&accepted, &self.guarding.slots)?;
         let judged = self.repetition.judge(&accepted)?;
         trail.repeats = judged.remembered;
         check::ask_all(&self.checks, &accepted).await?;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::call::{AcceptedCall, Call, CallId, PermittedCall};
 use crate::effect::{EffectClass, Gate};
 use crate::guard::retry::CallRetries;
-use crate::guard::slot::Around;
+use crate::guard::slot::{Around, Slots};
 use crate::host::HostRef;
 use crate::run::Attempt;
 use crate::tell::{CallError, ErrorKind, Outcome, Report, Stage};
@@ -97,8 +97,9 @@ pub(crate) fn over(call: CallId, tool: String, why: &str) -> Outcome {
 ///
 /// # Errors
 /// It is too deep, it is inside of itself, or the call around it only reads.
-pub(crate) fn judge(call: &AcceptedCall, max_depth: usize) -> Result<(), CallError> {
+pub(crate) fn judge(call: &AcceptedCall, slots: &Slots) -> Result<(), CallError> {
     let Some(inside) = &call.call.inside else { return Ok(()) };
+    let max_depth = slots.limits().max_depth;
     let refuse = |kind, words: String| Err(CallError::new(kind, Stage::Check, words));
     if inside.outwards().count() > max_depth {
         let words = format!("calls inside of one another go no deeper than {max_depth}: {}", chain(inside, call));

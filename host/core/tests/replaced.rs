@@ -135,6 +135,41 @@ async fn rates_are_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_used_is_not_forgotten_and_the_new_budgets_hold() {
+    let by = |calls: u64| {
+        let budgets = serde_json::from_value(json!({"caller": {"calls": calls}})).unwrap();
+        host_of(work(once(), None)).with_budgets(budgets)
+    };
+    let host = by(2);
+    for _ in 0..2 {
+        assert!(call(&host, 1).await.result.is_ok());
+    }
+    host.replace(&by(2));
+    assert_eq!(call(&host, 1).await.result.unwrap_err().kind, ErrorKind::QuotaExceeded);
+    host.replace(&by(3));
+    assert!(call(&host, 1).await.result.is_ok());
+    assert_eq!(host.usage_of_caller(&Caller::named("ann")).calls, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_go_as_deep_as_the_new_limits_say() {
+    let by = |max_depth| {
+        let tool = Native::new("outer", "").effect(EffectClass::Reads).run(|attempt| async move {
+            attempt.call("work", json!({"number": 1})).await.result.map(|output| output.value)
+        });
+        let mut catalog = Catalog::default();
+        catalog.add(tool).unwrap();
+        catalog.add(work(once(), None)).unwrap();
+        Host::new(catalog).with_limits(HostLimits { max_depth, ..HostLimits::default() })
+    };
+    let host = by(0);
+    let outer = async || host.call(Call::new("outer", json!({}))).await.failed();
+    assert_eq!(outer().await, Some(ErrorKind::QuotaExceeded));
+    host.replace(&by(1));
+    assert_eq!(outer().await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_open_breaker_stays_open() {
     let host = host_of(work(standard(2), None));
     for _ in 0..2 {

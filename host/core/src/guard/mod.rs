@@ -42,7 +42,7 @@ pub struct GuardSettings {
     pub waiting: Option<usize>,
     /// Whether the tool runs alone among the tools of its component. Default false.
     pub exclusive: Option<bool>,
-    /// What a call costs, for reports and budgets. Default 0.
+    /// What a call costs, for reports and budgets. Nothing by default.
     #[serde(default)]
     pub cost: PriceSettings,
     /// Which breaker leaves it alone when it fails. Default: one of the kind "standard".

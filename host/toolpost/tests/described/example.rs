@@ -62,7 +62,7 @@ impl Made {
         let settings = settings(text);
         // What is not of a tool, and is not here, does nothing for the test either.
         let shared = (settings.host_limits(), settings.engine_options(), settings.store_dir());
-        let shared = format!("{shared:?} {:?} {:?}", settings.access, settings.repeat);
+        let shared = format!("{shared:?} {:?} {:?} {:?}", settings.access, settings.repeat, settings.budget);
         self.0.reload_with(settings).await.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let catalog = self.0.host().catalog();
         let tools = catalog.tools().map(|tool| {

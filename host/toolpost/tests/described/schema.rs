@@ -14,7 +14,7 @@ fn values() -> Vec<toml::Value> {
         "00.0s", "30s", "1.5 h", "30", "1h 30m", "3fortnights", "64 MiB", "64.5k", "MiB", "60/min", "0/min", "5/2 h", "60/",
         "none", "fixed", [], ["x"], [1], ["transient", "throttled"], {}, {"x": 1}, {"kind": "none"}, {"kind": "none", "x": 1},
         {"kind": "standard"}, {"kind": "x"}, {"rate": "5/s"}, {"burst": 5}, {"rate": "5/s", "burst": 0},
-        {"fixed": {}}, {"fixed": {}, "exponential": {}}, {"exponential": {"cap": 5}},
+        {"after": "p95"}, {"after": "p9"}, {"fixed": {}}, {"fixed": {}, "exponential": {}}, {"exponential": {"cap": 5}},
     ]);
     serde_json::from_value::<Vec<toml::Value>>(values).unwrap()
 }
@@ -45,7 +45,11 @@ fn full() -> toml::Table {
                 [components.divide.guard.retry.backoff.exponential]\nbase = \"1s\"\nfactor = 3.0\ncap = \"2s\"\njitter = \"none\"\n\
                 [components.divide.limits]\nmemory = \"1 MiB\"\n\
                 [components.divide.tools.divide]\nname = \"d\"\ndescription = \"\"\neffect = \"pure\"\ndefaults = { dividend = 1 }\n\
-                limits = { fuel = 5 }\nguard = { retry = { hedge = true } }";
+                limits = { fuel = 5 }\nguard = { parallel = 1, waiting = 2, retry = { hedge = { after = \"p95\" } } }\n\
+                [components.pi.guard.cost]\nper_call = 0.5\nper_fuel = 1";
+    let budget =
+        "[budget.session]\ncalls = 1\nattempts = 2\nfuel = 3\ntime = \"1h\"\noutput = 4\ncost = 0.5\nper = \"1d\"\n";
+    let text = text.replace("[budget.session]\n", budget);
     format!("{text}\n{more}").parse().unwrap()
 }
 
@@ -138,6 +142,11 @@ fn numbers_have_the_bounds_in_the_schema_that_they_have_in_the_reader() {
     for (place, least, most) in [
         (&["host", "max_parallel"] as &[&str], 1, 1_000_000),
         (&["host", "max_waiting"], 0, 1_000_000),
+        (&["host", "max_depth"], 0, 16),
+        (&["budget", "session", "calls"], 0, i64::MAX),
+        (&["budget", "session", "cost"], 0, i64::MAX),
+        (&["components", "divide", "tools", "divide", "guard", "parallel"], 1, 1_000_000),
+        (&["components", "divide", "tools", "divide", "guard", "waiting"], 0, 1_000_000),
         (&["host", "stack"], 64 << 10, 64 << 20),
         (&["limits", "memory"], 64 << 10, 4 << 30),
         (&["limits", "fuel"], 1, i64::MAX),

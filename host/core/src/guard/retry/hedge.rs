@@ -44,9 +44,12 @@ impl JsonSchema for Hedge {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let span = generator.subschema_for::<Span>();
-        let after = json_schema!({"anyOf": [{"enum": ["p95", "never"]}, span]});
+        let after = json_schema!({
+            "description": "\"p95\", when it takes longer than 95 of 100 that succeeded, \"never\", or a time of at least \"50ms\".",
+            "anyOf": [{"enum": ["p95", "never"]}, span],
+        });
         json_schema!({
-            "description": "When a slow attempt gets a second one beside it: { after = \"p95\" }, or a time of at least \"50ms\".",
+            "description": "When a slow attempt gets a second one beside it.",
             "type": "object",
             "properties": {"after": after},
             "required": ["after"],

@@ -57,8 +57,8 @@ pub struct RetrySettings {
     pub respect_retry_after: Option<bool>,
     /// What is tried again. Default ["transient", "throttled", "timed_out", "not_started"]; "circuit_open" can be added.
     pub retry_on: Option<BTreeSet<ErrorClass>>,
-    /// When a slow attempt of a tool that only reads gets a second one beside it: { after = "p95" }, when it takes longer than
-    /// 95 of 100 did, { after = "200ms" }, or { after = "never" }. Default "never".
+    /// When a slow attempt of a tool that only reads gets a second one beside it: { after = "p95" }, { after = "200ms" } or
+    /// { after = "never" }. Never by default.
     pub hedge: Option<Hedge>,
 }
 

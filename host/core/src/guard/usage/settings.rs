@@ -9,11 +9,11 @@ use crate::catalog::settings::{Bytes, Span};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceSettings {
-    /// For each call. Default 0.
+    /// For each call. Nothing by default.
     #[serde(default, deserialize_with = "amount")]
     #[schemars(range(min = 0.0))]
     pub per_call: Option<f64>,
-    /// For each operation. Default 0.
+    /// For each operation. Nothing by default.
     #[serde(default, deserialize_with = "amount")]
     #[schemars(range(min = 0.0))]
     pub per_fuel: Option<f64>,
