@@ -17,7 +17,7 @@ pub fn prebuilt(name: &str) -> String {
     root().join("guest-examples/prebuilt").join(format!("{name}.wasm")).display().to_string()
 }
 
-/// The binary in a folder, with a cache of its own there.
+/// The binary in a folder, with a cache and a data folder of its own there.
 ///
 /// # Panics
 /// The test has no path.

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Approvals(crate::approvals::ApprovalsArgs),
     /// List, test and explain the rules of what is allowed, denied and asked about
     Rules(crate::rules::RulesArgs),
+    /// Look at what was done under which idempotency key, and say what is true where that is not known
+    Ledger(crate::ledger::LedgerArgs),
     /// Print a completion script for a shell
     Completions(crate::completions::CompletionsArgs),
 }
@@ -67,6 +69,7 @@ impl Command {
             Command::Check(args) => args.json,
             Command::Approvals(args) => args.json,
             Command::Rules(args) => args.json,
+            Command::Ledger(args) => args.as_json(),
             Command::Completions(_) => false,
         }
     }
@@ -143,6 +146,16 @@ impl ConfigArgs {
     /// What of the settings fits, and what is wrong with them. No file is no settings.
     pub(crate) fn examine(&self) -> (Settings, Vec<settings::Fault>) {
         self.file().as_deref().map(Settings::examine).unwrap_or_default()
+    }
+
+    /// The folder of what is kept, for a command that looks into it.
+    pub(crate) fn store(&self) -> Result<Arc<Store>, Stop> {
+        let (settings, faults) = self.examine();
+        if !faults.is_empty() {
+            return Err(Stop::faults(faults));
+        }
+        let none = || Stop::usage("there is no folder in which anything would be kept; name one as `store.dir`");
+        settings.store_dir().map(|dir| Arc::new(Store::at(dir))).ok_or_else(none)
     }
 
     /// The settings file, if there is one. A link that leads nowhere, or a file that is not ours to read, is one: if it

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use toolpost::{Call, Content, Event, Outcome, Output, Sink, Told};
+use toolpost::{Call, Caller, Content, Event, Outcome, Output, Sink, Told};
 
 use crate::args::{LimitArgs, SourceArgs, load};
 use crate::ask::{self, Terminal};
@@ -25,6 +25,18 @@ pub(crate) struct CallArgs {
     source: SourceArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    /// Call under this idempotency key: what was done under it is answered again, and not done again
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Who calls
+    #[arg(long, value_name = "ID")]
+    caller: Option<String>,
+    /// A group that the caller belongs to; may be given several times
+    #[arg(long = "group", value_name = "NAME")]
+    groups: Vec<String>,
+    /// The session that the call belongs to
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
     /// Print the whole outcome as JSON: the result or the error, and what it took
     #[arg(long)]
     pub(crate) json: bool,
@@ -53,7 +65,9 @@ pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
         print::note(print::visible(&format!("warning: {fault}")));
     }
     print::run(&bar, format!("calling {}", args.tool));
-    let outcome = loaded.host.call(Call::new(&args.tool, arguments)).await;
+    let caller = Caller { id: args.caller.unwrap_or_default(), groups: args.groups, session: args.session };
+    let call = Call { idempotency_key: args.key, ..Call::new(&args.tool, arguments).by(caller) };
+    let outcome = loaded.host.call(call).await;
     bar.finish_and_clear();
     tell(&outcome, args.json, verbose)
 }
@@ -119,6 +133,9 @@ fn took(outcome: &Outcome) {
         let shadow = if decision.shadow { "in the shadow " } else { "" };
         let words = format!("{shadow}{} by {}{rule}", decision.what.words(), decision.by);
         print::note(format!("{DIM}{}{DIM:#}", print::visible(&words)));
+    }
+    if let Some(report) = &outcome.report.idempotency {
+        print::note(format!("{DIM}idempotency: {}, key {}{DIM:#}", report.how.name(), report.key));
     }
     for attempt in &outcome.report.attempts {
         for (name, captured) in [("stdout", &attempt.stdout), ("stderr", &attempt.stderr)] {

@@ -15,6 +15,7 @@ mod call;
 mod check;
 mod completions;
 mod inspect;
+mod ledger;
 mod list;
 mod rules;
 
@@ -35,6 +36,7 @@ async fn main() -> std::process::ExitCode {
         Command::Check(args) => check::run(args).await,
         Command::Approvals(args) => approvals::run(args).await,
         Command::Rules(args) => rules::run(args).await,
+        Command::Ledger(args) => ledger::run(args).await,
         Command::Completions(args) => completions::run(&args),
     };
     ended.unwrap_or_else(|stop| Exit::told(&stop, as_json)).into()

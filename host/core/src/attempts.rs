@@ -21,6 +21,7 @@ use crate::effect::EffectClass;
 use crate::guard::Guards;
 use crate::guard::breaker::Registry;
 use crate::guard::rate::Rates;
+use crate::guard::replay::Ticket;
 use crate::guard::retry::{AttemptInfo, Budget, Budgets, CallRetries, Decision, Fence, Spent, Stop};
 use crate::guard::slot::{Need, Slot, Slots};
 use crate::host::Host;
@@ -56,14 +57,17 @@ pub(crate) struct Admitted {
     pub(crate) deadline: Deadline,
     pub(crate) need: Need,
     pub(crate) slot: Slot,
+    /// The call's hold on its idempotency key, where it has one.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 impl Admitted {
     pub(crate) async fn outcome(self, host: Host, trail: Trail) -> Outcome {
-        let Admitted { call, guarding, deadline, need, slot } = self;
+        let Admitted { call, guarding, deadline, need, slot, ticket } = self;
         let retries = call.call.inside.as_ref().map(|around| around.retries().clone()).unwrap_or_default();
-        let (caller, purse, last) = (None, None, None);
-        let attempts = Attempts { call, guarding, host, deadline, need, trail, caller, retries, purse, last };
+        let (reached, caller, purse, last) = (Fence::Nothing, None, None, None);
+        let attempts =
+            Attempts { call, guarding, host, deadline, need, trail, ticket, reached, caller, retries, purse, last };
         if attempts.call.tool.effect.may_change() {
             attempts.detached(slot).await
         } else {
@@ -82,6 +86,9 @@ struct Attempts {
     /// What each attempt needs in order to run.
     need: Need,
     trail: Trail,
+    ticket: Option<Ticket>,
+    /// How far into the world any of its attempts went.
+    reached: Fence,
     /// Says when the caller has gone, where the attempts do not go with it.
     caller: Option<oneshot::Receiver<Infallible>>,
     /// The retries of the call, of those around it and of those inside of it.
@@ -109,20 +116,35 @@ impl Attempts {
         })
     }
 
-    /// One attempt after the other, until one succeeds or none may follow.
+    /// All attempts, and what is kept of their end.
     async fn until_the_end(mut self, slot: Slot) -> Outcome {
+        let result = self.one_after_the_other(slot).await;
+        let Attempts { call, trail, ticket, reached, .. } = self;
+        let result = match ticket {
+            Some(ticket) => ticket.settle(&call.tool.guards.idempotency, result, reached).await,
+            None => result,
+        };
+        trail.end(result)
+    }
+
+    /// One attempt after the other, until one succeeds or none may follow.
+    async fn one_after_the_other(&mut self, slot: Slot) -> Result<Output, CallError> {
         let mut slot = Ok(slot);
         loop {
             let (result, fence) = match slot {
                 Ok(slot) => self.one(slot).await,
                 Err(busy) => (Err(busy), Fence::Nothing),
             };
+            self.reached = fence.max(self.reached);
             let error = match result {
-                Ok(output) => return self.succeeded(output),
+                Ok(output) => {
+                    self.succeeded();
+                    return Ok(output);
+                }
                 Err(error) => error,
             };
             let (after, paid) = match self.decide(&error, fence) {
-                Decision::Stop { why } => return self.stopped(why, error),
+                Decision::Stop { why } => return Err(self.stopped(why, error)),
                 Decision::Retry { after, spent } => (after, spent),
             };
             self.trail.teller.tell(&Event::Retry { after });
@@ -130,7 +152,7 @@ impl Attempts {
                 Some(next) => slot = next,
                 None => {
                     self.take_back(paid);
-                    return self.stopped(Stop::NotWanted, error);
+                    return Err(self.stopped(Stop::NotWanted, error));
                 }
             }
             self.last = Some((after, paid));
@@ -158,21 +180,20 @@ impl Attempts {
         (result, fence)
     }
 
-    fn succeeded(self, output: Output) -> Outcome {
-        let Attempts { call, guarding, trail, last, .. } = self;
+    fn succeeded(&mut self) {
+        let Attempts { call, guarding, last, .. } = self;
         // Nor does it ask what a retry costs.
         if call.tool.guards.retry.max_attempts > 1 {
-            match last {
+            match last.take() {
                 Some((_, paid)) => paid.give_back(),
                 None => guarding.budgets.first_try_worked(&call.call.caller.id, &call.tool.name),
             }
         }
-        trail.end(Ok(output))
     }
 
-    fn stopped(mut self, why: Stop, error: CallError) -> Outcome {
+    fn stopped(&mut self, why: Stop, error: CallError) -> CallError {
         self.trail.report.not_retried = Some(why.name());
-        self.trail.end(Err(why.tell(error)))
+        why.tell(error)
     }
 
     /// Whether a failed attempt is followed by another one.

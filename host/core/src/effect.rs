@@ -8,6 +8,7 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -94,10 +95,18 @@ pub struct EffectRecord {
 /// The most effects of one attempt that are written down; more are counted.
 pub const EFFECTS_LISTED_MAX: usize = 10_000;
 
+/// Who must know before anything is changed.
+pub(crate) trait Witness: Send + Sync + std::fmt::Debug {
+    /// Has written down that this effect may happen, or says why it must not.
+    fn before_change<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Result<(), CallError>>;
+}
+
 /// The door of one attempt. Clones are the same door.
 #[derive(Clone, Debug)]
 pub struct Gate {
     inner: Arc<(Mutex<Inner>, Notify)>,
+    /// Of this attempt, and of those around it.
+    witnesses: Vec<Arc<dyn Witness>>,
 }
 
 #[derive(Debug)]
@@ -126,19 +135,32 @@ impl Gate {
     pub fn new(attempt: u32) -> Self {
         let (records, inside) = (Vec::new(), EffectClass::Pure);
         let inner = Inner { attempt, closed: false, records, unlisted: 0, inside, running_inside: 0 };
-        Gate { inner: Arc::new((Mutex::new(inner), Notify::new())) }
+        Gate { inner: Arc::new((Mutex::new(inner), Notify::new())), witnesses: Vec::new() }
+    }
+
+    /// The same gate, through which nothing goes that may change something before this witness knows.
+    pub(crate) fn before(&mut self, witness: Arc<dyn Witness>) {
+        self.witnesses.push(witness);
+    }
+
+    /// The same gate, before which the witnesses of the attempt around this one are asked too.
+    pub(crate) fn before_those_of(&mut self, around: &Gate) {
+        self.witnesses.extend(around.witnesses.iter().cloned());
     }
 
     /// Asks for leave to do an effect, and writes it down.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`] when the attempt is over.
+    /// [`ErrorKind::Cancelled`] when the attempt is over. For what may change something, also what keeps it from being written
+    /// down that it may have happened.
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready leaves no trace.
+    /// Dropping the future before it is ready leaves no effect; under an idempotency key it may be on record that there could
+    /// have been one.
     pub async fn pass(&self, effect: Effect) -> Result<Passage, CallError> {
+        let witnessed = self.witnessed(&effect).await;
         let mut inner = self.lock();
-        let fate = if inner.closed { Fate::Refused } else { Fate::Indeterminate };
+        let fate = if inner.closed || witnessed.is_err() { Fate::Refused } else { Fate::Indeterminate };
         let attempt = inner.attempt;
         let index = if inner.records.len() < EFFECTS_LISTED_MAX {
             inner.records.push(EffectRecord { effect, attempt, fate });
@@ -151,7 +173,17 @@ impl Gate {
             return Err(over());
         }
         drop(inner);
+        witnessed?;
         Ok(Passage { gate: self.clone(), index })
+    }
+
+    async fn witnessed(&self, effect: &Effect) -> Result<(), CallError> {
+        if effect.class.may_change() && self.check().is_ok() {
+            for witness in &self.witnesses {
+                witness.before_change(effect).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Asks whether the attempt still runs, for what only the host notices, such as a line of log.

@@ -15,6 +15,8 @@ use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::check::{self, Check};
 use crate::deadline::Deadline;
 use crate::guard::breaker::Registry;
+use crate::guard::replay::{Claimed, Ledger};
+use crate::guard::retry::Fence;
 use crate::guard::usage::{Accounts, BudgetSettings, Usage};
 use crate::inside::{self, Inside};
 use crate::limits::HostLimits;
@@ -46,6 +48,7 @@ struct Rooms {
     approval: Arc<Approval>,
     budgets: BudgetSettings,
     accounts: Arc<Accounts>,
+    ledger: Arc<Ledger>,
     guarding: Arc<Guarding>,
     voice: Arc<Voice>,
 }
@@ -70,6 +73,7 @@ impl Host {
             approval: Arc::default(),
             budgets: BudgetSettings::default(),
             accounts: Arc::default(),
+            ledger: Arc::default(),
             guarding: Arc::new(Guarding::new(HostLimits::default())),
             voice: Arc::default(),
         };
@@ -110,6 +114,12 @@ impl Host {
     #[must_use]
     pub fn with_approval(self, approval: Approval) -> Self {
         self.with(|rooms| rooms.approval = Arc::new(approval))
+    }
+
+    /// Sets where the idempotency keys of calls are kept. Without it, in this host's memory.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Arc<Ledger>) -> Self {
+        self.with(|rooms| rooms.ledger = ledger)
     }
 
     /// Adds a listener.
@@ -194,6 +204,12 @@ impl Host {
         rooms.accounts.of_session(&rooms.budgets, caller)
     }
 
+    /// The idempotency keys of its calls, for an operator.
+    #[must_use]
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.rooms().ledger.clone()
+    }
+
     /// Calls that run, and calls that wait for a place.
     #[must_use]
     pub fn in_use(&self) -> (usize, usize) {
@@ -230,7 +246,8 @@ impl Host {
 impl Rooms {
     /// What another host says, and what was learned here. Each room stands here by name, so that none is forgotten.
     fn replaced(&self, by: &Rooms) -> Rooms {
-        let Rooms { catalog, access, repetition, checks, approval, budgets, accounts: _, guarding, voice } = by;
+        let Rooms { catalog, access, repetition, checks, approval, budgets, accounts: _, ledger: _, guarding, voice } =
+            by;
         for tool in catalog.tools() {
             let before = self.catalog.find(&tool.name).ok();
             if let Some(before) = before.filter(|before| before.origin == tool.origin) {
@@ -246,6 +263,7 @@ impl Rooms {
             approval: Arc::new(approval.remembering(&self.approval)),
             budgets: budgets.clone(),
             accounts: self.accounts.clone(),
+            ledger: self.ledger.clone(),
             guarding: self.guarding.clone(),
             voice: Arc::new(voice.beside(&self.voice)),
         }
@@ -263,15 +281,35 @@ impl Rooms {
         trail.bill = Some(self.accounts.open(&self.budgets, caller, call.tool.guards.price, around.is_some())?);
         self.guarding.rates.admit(asked, name, &caller.id, &call.tool.guards.rate)?;
         let deadline = Deadline::new(asked, call.tool.limits.call_time_max, around.map(Inside::deadline));
+        // Before the place: twins that wait must not hold those that their leader needs.
+        let ticket = match self.ledger.claim(&call, deadline.at, &mut trail.report).await? {
+            Claimed::Ticket(ticket) => Some(ticket),
+            Claimed::Unkeyed => None,
+            Claimed::Answered(output) => return Ok(Admission::Answered(output)),
+        };
         let need = self.catalog.need(&call.tool);
         let slot = self.guarding.slots.take(&need, around.map(Inside::around), deadline).await;
         trail.report.waited = asked.elapsed();
-        Ok(Admission::Run(Admitted { call, guarding: self.guarding.clone(), deadline, need, slot: slot? }))
+        match (slot, ticket) {
+            (Ok(slot), ticket) => {
+                let guarding = self.guarding.clone();
+                Ok(Admission::Run(Admitted { call, guarding, deadline, need, slot, ticket }))
+            }
+            (Err(busy), None) => Err(busy),
+            (Err(busy), Some(ticket)) => {
+                let settings = &call.tool.guards.idempotency;
+                ticket.settle(settings, Err(busy), Fence::Nothing).await.map(Admission::Answered)
+            }
+        }
     }
 
     /// May it run? Arguments that somebody has edited go the whole way again. What was answered instead ends the road.
     async fn judge(&self, call: Call, trail: &mut Trail) -> Result<ControlFlow<Output, Arc<PermittedCall>>, CallError> {
         let (mut accepted, doubt) = self.check(call, trail).await?;
+        // What was done before is not asked about again.
+        if let Some(output) = self.ledger.peek(&accepted, &mut trail.report).await? {
+            return Ok(ControlFlow::Break(output));
+        }
         let mut said = Said { doubt, ..Said::default() };
         for _ in 0..approve::ROUNDS_MAX {
             let (before, edit) = match self.approval.decide(accepted, &said, trail).await? {

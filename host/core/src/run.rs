@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::call::{CallerKey, PermittedCall};
 use crate::effect::{Effect, Gate, Passage};
+use crate::guard::replay::Hold;
 use crate::inside::Ties;
 use crate::limits::Limits;
 use crate::tell::{CallError, Captured, Event, Level, Output, Teller};
@@ -47,6 +48,9 @@ pub struct Attempt {
     gate: Gate,
     teller: Teller,
     ties: Ties,
+    hold: Option<Arc<Hold>>,
+    /// Keys that have gone along with what it does.
+    forwarded: Arc<AtomicU64>,
 }
 
 impl Attempt {
@@ -61,7 +65,21 @@ impl Attempt {
     ) -> Self {
         let limits = call.tool.limits;
         let meter = Arc::new(Meter::new(&limits));
-        Attempt { call, number, started, deadline, meter, caller_key, gate: Gate::new(number), teller, ties }
+        let mut gate = Gate::new(number);
+        if let Some(inside) = &call.call.inside {
+            gate.before_those_of(inside.gate());
+        }
+        let (hold, forwarded) = (None, Arc::default());
+        Attempt { call, number, started, deadline, meter, caller_key, gate, teller, ties, hold, forwarded }
+    }
+
+    /// The attempt of a call that holds its idempotency key.
+    pub(crate) fn under(mut self, hold: Option<&Arc<Hold>>) -> Self {
+        if let Some(hold) = hold {
+            self.gate.before(hold.clone());
+            self.hold = Some(hold.clone());
+        }
+        self
     }
 
     /// The caller as the tool may see it: 32 hexadecimal digits. They are the same for one caller in one host, and tell
@@ -69,6 +87,15 @@ impl Attempt {
     #[must_use]
     pub fn opaque_caller(&self) -> String {
         self.caller_key.opaque(&self.call.call.caller)
+    }
+
+    /// The key that goes along with the attempt's next request that may change something, so that a server which knows such
+    /// keys does it once, however often the call is run. Each asking is for another request; every attempt of the call, also
+    /// in a host that takes it over, gets the same keys in the same order. None where the call has no idempotency key.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<String> {
+        let hold = self.hold.as_ref()?;
+        Some(hold.forwarded(self.forwarded.fetch_add(1, Ordering::Relaxed) + 1))
     }
 
     /// Asks for leave to have an effect on the world. Every driver does, before it acts.
@@ -126,6 +153,14 @@ impl Attempt {
 
     pub(crate) fn ties(&self) -> &Ties {
         &self.ties
+    }
+
+    /// Waits until another call has this one's idempotency key; for ever, where that cannot be.
+    pub(crate) async fn lost(&self) -> CallError {
+        match &self.hold {
+            Some(hold) => hold.lost().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

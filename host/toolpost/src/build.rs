@@ -14,6 +14,7 @@ use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
 use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
+use toolpost_core::guard::replay::Ledger;
 use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Sink, Tool};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
@@ -22,6 +23,7 @@ use crate::approve;
 use crate::reload::Made;
 use crate::settings::{ComponentSettings, Settings};
 use crate::store::Store;
+use crate::store::ledger::LedgerTable;
 
 /// Makes a native tool out of the limits that its host has for every tool.
 type MakeTool = Arc<dyn Fn(Base) -> Tool + Send + Sync>;
@@ -253,6 +255,10 @@ impl Builder {
             .with_access(self.settings.access)
             .with_repetition(self.settings.repeat)
             .with_budgets(self.settings.budget);
+        let host = match self.store {
+            Some(store) => host.with_ledger(Arc::new(Ledger::new(Arc::new(LedgerTable::new(store))))),
+            None => host,
+        };
         let host = self.checks.into_iter().fold(host, Host::with_check);
         let host = self.sinks.into_iter().fold(host, Host::with_sink);
         made.components = components.clone();
@@ -353,6 +359,8 @@ impl Builder {
             match component.tool(function, &base, &plain) {
                 Ok(mut tool) => {
                     tool.limits = tool.limits.with(&self.overrides);
+                    let fits = tool.guards.idempotency.fits(&tool.parameters);
+                    faults.extend(fits.err().map(|why| format!("`{path}`{at}: {why}")));
                     let defaults = tool.set_defaults(&said.defaults);
                     faults.extend(defaults.err().map(|why| format!("`{path}`{at}: {why}")));
                     faults.extend(extended.add(tool).err().map(|error| error.to_string()));

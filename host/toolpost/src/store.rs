@@ -3,6 +3,8 @@
 //! Several processes may use one folder at once: whatever decides something is one transaction that begins by taking the
 //! write lock. The databases are opened when they are first used.
 
+pub mod ledger;
+
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -9,6 +9,7 @@ use super::Attempts;
 use crate::deadline::{Deadline, after};
 use crate::effect::Within;
 use crate::guard::breaker::{self, Breaker, Permit};
+use crate::guard::replay::Ticket;
 use crate::guard::retry::Fence;
 use crate::guard::slot::Slot;
 use crate::guard::usage::Charge;
@@ -34,7 +35,7 @@ pub(super) struct Begun {
 impl Begun {
     /// Asks the breaker; then the attempt has begun.
     pub(super) fn begin(of: &Attempts, number: u32, slot: Slot, is_hedge: bool) -> Result<Begun, CallError> {
-        let Attempts { call, guarding, host, retries, deadline, trail, .. } = of;
+        let Attempts { call, guarding, host, retries, deadline, trail, ticket, .. } = of;
         let tool = &call.tool;
         let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.name.as_str()));
         let breaker = match &tool.guards.breaker {
@@ -53,6 +54,7 @@ impl Begun {
         let (teller, host) = (trail.teller.clone(), host.downgrade());
         let ties = Ties { host, retries: retries.clone(), around: slot.around() };
         let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller, ties);
+        let attempt = attempt.under(ticket.as_ref().map(Ticket::hold));
         let enter = |around: &Inside| around.gate().enter(tool.effect, attempt.gate());
         let within = call.call.inside.as_ref().map(enter).transpose()?;
         trail.teller.tell(&Event::AttemptStarted { number });
@@ -76,10 +78,14 @@ impl Begun {
         let running = async { attempt.call.tool.runner.run(attempt).await };
         let mut running = pin!(std::panic::AssertUnwindSafe(running).catch_unwind());
         let _close = Close(attempt);
-        match timeout_at(attempt.deadline, running.as_mut()).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(panicked(&*panic)),
-            Err(_) => Err(self.timed_out()),
+        tokio::select! {
+            biased;
+            ended = timeout_at(attempt.deadline, running.as_mut()) => match ended {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(panicked(&*panic)),
+                Err(_) => Err(self.timed_out()),
+            },
+            error = attempt.lost() => Err(error),
         }
     }
 
@@ -103,7 +109,13 @@ impl Begun {
     /// What it has done so far.
     pub(super) fn fence(&self) -> Fence {
         let (effects, unlisted) = self.attempt.gate().records();
-        Fence::of(&effects, unlisted, false).max(Fence::from(self.attempt.gate().inside()))
+        let inside = Fence::from(self.attempt.gate().inside());
+        let idempotent = self.attempt.call.tool.guards.idempotency.idempotent;
+        match Fence::of(&effects, unlisted, idempotent).max(inside) {
+            // What is declared of a tool holds for what it does by calling others, too.
+            Fence::Effect { .. } => Fence::Effect { idempotent },
+            fence => fence,
+        }
     }
 
     fn timed_out(&self) -> CallError {

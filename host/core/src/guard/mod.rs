@@ -1,5 +1,8 @@
 //! What keeps a call safe while it runs? Each guard hands out a value; dropping it gives back what was taken.
 
+// Has it been done before?
+pub mod replay;
+
 // Who may run now
 pub mod rate;
 pub mod slot;
@@ -18,6 +21,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::rate::RateSettings;
+use self::replay::{Idempotency, IdempotencySettings};
 use self::retry::{Latencies, RetryPolicy, RetrySettings};
 use self::usage::{Price, PriceSettings};
 use crate::catalog::settings::number_within;
@@ -50,6 +54,9 @@ pub struct GuardSettings {
     /// How failed attempts are tried again.
     #[serde(default)]
     pub retry: RetrySettings,
+    /// How repeated calls are known and answered.
+    #[serde(default)]
+    pub idempotency: IdempotencySettings,
 }
 
 /// What guards a tool.
@@ -69,6 +76,8 @@ pub struct Guards {
     pub breaker: breaker::Settings,
     /// How failed attempts are tried again.
     pub retry: RetryPolicy,
+    /// How repeated calls are known and answered.
+    pub idempotency: Idempotency,
     /// The breaker's key, which is made once.
     pub(crate) breaker_key: OnceLock<breaker::Key>,
     /// How long attempts that succeeded have taken.
@@ -96,6 +105,7 @@ impl Guards {
             price: self.price.with(&settings.cost),
             breaker: settings.breaker.clone().unwrap_or(self.breaker),
             retry: self.retry.with(&settings.retry),
+            idempotency: self.idempotency.with(&settings.idempotency),
             breaker_key: OnceLock::new(),
             latencies: Arc::default(),
             outdated: Arc::default(),

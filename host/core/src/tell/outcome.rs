@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::error::{CallError, ErrorKind};
@@ -10,6 +10,7 @@ use crate::call::CallId;
 use crate::catalog::CastReport;
 use crate::check::approve::Decision;
 use crate::effect::EffectRecord;
+use crate::guard::replay::LedgerReport;
 use crate::guard::usage::Usage;
 
 /// What came of a call. Every call has exactly one.
@@ -34,15 +35,15 @@ impl Outcome {
 }
 
 /// What a tool answered.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// The result as JSON; `null` for a tool without one.
     pub value: Value,
     /// The same in parts, where the tool answers with `content` of `toolpost:tool/types`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub content: Vec<Content>,
     /// What the host has to say of the result to the one who reads it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
@@ -67,7 +68,7 @@ impl Output {
 }
 
 /// A part of a rich result.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum Content {
     /// Text for the reader.
@@ -127,6 +128,9 @@ pub struct Report {
     /// What the call used, as it stands on the accounts of its caller and session.
     #[serde(skip_serializing_if = "Usage::is_nothing")]
     pub usage: Usage,
+    /// What the ledger had to do with it, where the call has an idempotency key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<LedgerReport>,
     /// The attempts, in order.
     pub attempts: Vec<AttemptReport>,
     /// What the call did to the world.

@@ -10,3 +10,24 @@ CREATE TABLE IF NOT EXISTS questions (
     closed INTEGER NOT NULL DEFAULT 0,
     answer TEXT
 ) STRICT;
+
+-- What is known of an idempotency key. Times are milliseconds since 1970.
+-- state: 0 claimed, 1 effects, 2 done, 3 unknown, 4 failed
+CREATE TABLE IF NOT EXISTS ledger (
+    key TEXT PRIMARY KEY NOT NULL,
+    version INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    state INTEGER NOT NULL,
+    lease_ms INTEGER,
+    ending TEXT,
+    tool TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    call TEXT NOT NULL,
+    digest TEXT,
+    first_effect TEXT,
+    created_ms INTEGER NOT NULL,
+    changed_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS ledger_expires ON ledger (expires_ms);

@@ -1,0 +1,199 @@
+//! The records behind the table: each step is a look at a record, a decision, and a swap that only works if nobody else was
+//! faster. Who was not first looks again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ending::Ending;
+use super::key::{Fingerprint, RecordKey};
+use super::record::{self, Begin, Change, Claimant, Decision, Fenced, Record, Release, Standing};
+use super::settings::OnCrash;
+use super::store::{LedgerFailure, LedgerStore, Listed, Query};
+use crate::call::{AcceptedCall, CallId};
+use crate::catalog::Origin;
+use crate::tell::CallError;
+
+/// How often a step is tried when others change the record at the same time.
+const TRIES_MAX: usize = 100;
+
+/// The records of a store.
+#[derive(Clone)]
+pub struct Book(Arc<dyn LedgerStore>);
+
+/// What a call asks of the ledger.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its key.
+    pub key: RecordKey,
+    /// Its arguments.
+    pub fingerprint: Fingerprint,
+    /// Its tool.
+    pub tool: String,
+    /// Who calls.
+    pub caller: String,
+    /// The call.
+    pub call: CallId,
+    /// The hash of the component, where there is one.
+    pub digest: Option<String>,
+    /// What is done about a twin that may have had its effect, and whose host went away.
+    pub on_crash: OnCrash,
+}
+
+impl Asked {
+    /// What a call asks; nothing where each call of its tool stands for itself.
+    ///
+    /// # Errors
+    /// The call has not what makes its key.
+    pub(super) fn of(call: &AcceptedCall) -> Result<Option<Self>, CallError> {
+        let Some(key) = RecordKey::of_call(call)? else { return Ok(None) };
+        Ok(Some(Asked {
+            key,
+            fingerprint: Fingerprint::of(call),
+            tool: call.tool.name.clone(),
+            caller: call.call.caller.id.clone(),
+            call: call.call.id.clone(),
+            digest: match &call.tool.origin {
+                Origin::Component { digest, .. } => Some(digest.clone()),
+                Origin::Native => None,
+            },
+            on_crash: call.tool.guards.idempotency.after_crash(),
+        }))
+    }
+
+    fn claimant(&self, lease: Duration) -> Claimant<'_> {
+        Claimant {
+            fingerprint: self.fingerprint,
+            tool: &self.tool,
+            caller: &self.caller,
+            call: &self.call,
+            digest: self.digest.as_deref(),
+            rerun: self.on_crash == OnCrash::Rerun,
+            lease,
+            fence: fresh(),
+        }
+    }
+}
+
+/// A number that was not there before, and fits where only signed ones do.
+fn fresh() -> u64 {
+    fastrand::u64(1..=i64::MAX as u64)
+}
+
+/// # Errors
+/// Every step fails where its store does. What it wanted may have been written then.
+///
+/// # Cancel safety
+/// Dropping the future of a step leaves the step made, or not made.
+impl Book {
+    /// The records of that store.
+    #[must_use]
+    pub fn new(store: Arc<dyn LedgerStore>) -> Self {
+        Book(store)
+    }
+
+    /// What would come of asking for a key, where that is more than a claim. Nothing is written.
+    pub async fn look(&self, asked: &Asked) -> Result<Option<Begin>, LedgerFailure> {
+        let seen = self.0.get(&asked.key).await?;
+        let record = valid(seen.record.as_ref(), seen.now_ms);
+        Ok(match asked.claimant(Duration::ZERO).begin(record, seen.now_ms).0 {
+            Begin::Acquired { .. } => None,
+            begin => Some(begin),
+        })
+    }
+
+    /// Asks for a key.
+    pub async fn begin(&self, asked: &Asked, lease: Duration) -> Result<Begin, LedgerFailure> {
+        let claimant = asked.claimant(lease);
+        self.step(&asked.key, |record, now| claimant.begin(record, now)).await
+    }
+
+    /// The owner of a key goes on.
+    pub async fn renew(&self, key: &RecordKey, fence: u64, lease: Duration) -> Result<Fenced, LedgerFailure> {
+        self.step(key, |record, now| record::renew(owned(record, fence), lease, now)).await
+    }
+
+    /// The owner of a key is about to have its first effect.
+    pub async fn mark_effects(&self, key: &RecordKey, fence: u64, effect: &str) -> Result<Fenced, LedgerFailure> {
+        self.step(key, |record, now| record::mark_effects(owned(record, fence), effect, now)).await
+    }
+
+    /// The owner of a key knows how its call ended, and for how long that is to be known.
+    pub async fn complete(
+        &self,
+        key: &RecordKey,
+        fence: u64,
+        ending: &Ending,
+        ttl: Duration,
+    ) -> Result<Fenced, LedgerFailure> {
+        self.step(key, |record, now| record::complete(owned(record, fence), ending, ttl, now)).await
+    }
+
+    /// The owner of a key gives it back without an ending.
+    pub async fn release(&self, key: &RecordKey, fence: u64, release: Release) -> Result<Fenced, LedgerFailure> {
+        self.step(key, |record, now| record::release(owned(record, fence), release, now)).await
+    }
+
+    /// An operator says what is true of a call whose outcome is not known. It is not done, and not said, where the answer is
+    /// another standing than [`Standing::Unknown`].
+    pub async fn resolve(
+        &self,
+        key: &RecordKey,
+        decision: &Decision,
+        ttl: Duration,
+    ) -> Result<Option<Standing>, LedgerFailure> {
+        let fence = fresh();
+        self.step(key, |record, now| record::resolve(record, decision, ttl, fence, now)).await
+    }
+
+    /// An operator wants a key to be free. It is, unless the answer is [`Standing::Running`].
+    pub async fn forget(&self, key: &RecordKey) -> Result<Option<Standing>, LedgerFailure> {
+        self.step(key, record::forget).await
+    }
+
+    /// What is known of a key, and the store's time.
+    pub async fn get(&self, key: &RecordKey) -> Result<(Option<Record>, u64), LedgerFailure> {
+        let seen = self.0.get(key).await?;
+        Ok((valid(seen.record.as_ref(), seen.now_ms).cloned(), seen.now_ms))
+    }
+
+    /// Records, the last changed first, without what their calls answered.
+    pub async fn list(&self, query: &Query) -> Result<Listed, LedgerFailure> {
+        self.0.list(query).await
+    }
+
+    async fn step<T>(
+        &self,
+        key: &RecordKey,
+        decide: impl Fn(Option<&Record>, u64) -> (T, Change),
+    ) -> Result<T, LedgerFailure> {
+        for _ in 0..TRIES_MAX {
+            let seen = self.0.get(key).await?;
+            let (answer, change) = decide(valid(seen.record.as_ref(), seen.now_ms), seen.now_ms);
+            let new = match change {
+                Change::Nothing => return Ok(answer),
+                Change::Write(record) => Some(Record { version: fresh(), ..*record }),
+                Change::Delete => None,
+            };
+            if self.0.swap(key, seen.record.map(|record| record.version), new).await? {
+                return Ok(answer);
+            }
+        }
+        Err(LedgerFailure::new(format!("`{key}` was changed by others {TRIES_MAX} times in a row")))
+    }
+}
+
+/// A record that is still to be known.
+fn valid(record: Option<&Record>, now_ms: u64) -> Option<&Record> {
+    record.filter(|record| record.expires_ms > now_ms)
+}
+
+/// A record, if it is still its writer's.
+fn owned(record: Option<&Record>, fence: u64) -> Option<&Record> {
+    record.filter(|record| record.fence == fence)
+}
+
+impl std::fmt::Debug for Book {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Book(..)")
+    }
+}

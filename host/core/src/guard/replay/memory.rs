@@ -1,0 +1,129 @@
+//! Records in memory: for a host of which nothing need survive.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use tokio::time::Instant;
+
+use super::ending::Ending;
+use super::key::RecordKey;
+use super::record::{Record, State};
+use super::store::{LISTED_MAX, LedgerFailure, LedgerStore, Listed, Query, Seen};
+
+/// The most records that are kept. A call whose key finds no room is told so: to forget another would be to run it again.
+pub const RECORDS_MAX: usize = 100_000;
+
+/// The most that all kept results may have together, in bytes of JSON. Beyond it only the fact is kept.
+pub const RESULTS_BYTES_MAX: usize = 64 << 20;
+
+/// Records in memory.
+#[derive(Debug)]
+pub struct Memory {
+    /// The same instant on both clocks. From there on the one counts that tests can pause.
+    epoch: (u64, Instant),
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    records: HashMap<RecordKey, (Record, usize)>,
+    order: BTreeSet<(u64, RecordKey)>,
+    bytes: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        Memory { epoch: (now, Instant::now()), kept: Mutex::default() }
+    }
+}
+
+impl Memory {
+    fn now_ms(&self) -> u64 {
+        let (epoch, instant) = self.epoch;
+        epoch.saturating_add(u64::try_from(instant.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Kept, u64) -> T) -> T {
+        act(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner), self.now_ms())
+    }
+}
+
+impl Kept {
+    fn swap(&mut self, key: &RecordKey, expected: Option<u64>, record: Option<Record>, now: u64) -> Option<bool> {
+        if self.records.get(key).map(|(record, _)| record.version) != expected {
+            return Some(false);
+        }
+        self.take_out(key);
+        let Some(mut record) = record else { return Some(true) };
+        // Each one that comes lets up to two go, so that the map cannot grow for ever.
+        for _ in 0..2 {
+            if let Some((expires, key)) = self.order.first().cloned()
+                && expires <= now
+            {
+                self.take_out(&key);
+            }
+        }
+        if self.records.len() >= RECORDS_MAX {
+            return None;
+        }
+        let mut bytes = record.ending().map_or(0, |ending| ending.to_text().len());
+        if self.bytes.saturating_add(bytes) > RESULTS_BYTES_MAX
+            && let State::Done(ending @ Ending::Ok { .. }) = &mut record.state
+        {
+            *ending = Ending::Ok { output: None };
+            bytes = 0;
+        }
+        self.bytes += bytes;
+        self.order.insert((record.expires_ms, key.clone()));
+        self.records.insert(key.clone(), (record, bytes));
+        Some(true)
+    }
+
+    fn take_out(&mut self, key: &RecordKey) {
+        if let Some((record, bytes)) = self.records.remove(key) {
+            self.order.remove(&(record.expires_ms, key.clone()));
+            self.bytes -= bytes;
+        }
+    }
+}
+
+impl LedgerStore for Memory {
+    fn get<'a>(&'a self, key: &'a RecordKey) -> BoxFuture<'a, Result<Seen, LedgerFailure>> {
+        let seen = self.with(|kept, now_ms| {
+            let record = kept.records.get(key).map(|(record, _)| record.clone());
+            Seen { record, now_ms }
+        });
+        ready(Ok(seen)).boxed()
+    }
+
+    fn swap<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        expected: Option<u64>,
+        record: Option<Record>,
+    ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
+        // Not before it is awaited: who drops the future has changed nothing.
+        async move {
+            let swapped = self.with(|kept, now| kept.swap(key, expected, record, now));
+            swapped.ok_or_else(|| LedgerFailure::new(format!("{RECORDS_MAX} keys are remembered already")))
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Listed, LedgerFailure>> {
+        let listed = self.with(|kept, now_ms| {
+            let records = kept.records.iter().map(|(key, (record, _))| (key, record));
+            let mut records: Vec<_> = records.filter(|(key, record)| query.fits(key, record, now_ms)).collect();
+            records.sort_by(|one, other| (other.1.changed_ms, other.0).cmp(&(one.1.changed_ms, one.0)));
+            records.truncate(query.limit.min(LISTED_MAX));
+            let records = records.into_iter().map(|(key, record)| (key.clone(), record.without_answer())).collect();
+            Listed { records, now_ms }
+        });
+        ready(Ok(listed)).boxed()
+    }
+}

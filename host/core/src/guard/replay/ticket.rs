@@ -1,0 +1,281 @@
+//! A call's hold on its key: renewed while the call runs, made durable before its first effect, and settled at its end.
+//!
+//! | the call ended with | behind it | what is kept |
+//! |---|---|---|
+//! | a result | anything | done |
+//! | a final failure of the tool | an effect | failed |
+//! | | no effect | failed, for ten minutes; nothing where settings do not keep errors |
+//! | anything else | no effect | nothing: the key is free |
+//! | | an effect that may be done twice | the next call runs it again |
+//! | | another effect | unknown |
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::book::{Asked, Book};
+use super::ending::Ending;
+use super::key::RecordKey;
+use super::ledger::{Lead, unusable};
+use super::record::{Fenced, Release};
+use super::settings::{Idempotency, Keep, OnCrash};
+use super::store::LedgerFailure;
+use crate::effect::{Effect, Witness};
+use crate::guard::retry::Fence;
+use crate::tell::{CallError, ErrorKind, Output, Stage};
+
+/// How long a failure without an effect is kept.
+const FAILURE_TTL: Duration = Duration::from_secs(600);
+
+/// How often an end is written, if it cannot be, and the pause between.
+const WRITES_MAX: u32 = 3;
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest text about an effect that is kept, in bytes.
+const EFFECT_BYTES_MAX: usize = 256;
+
+/// The hold of a running call on its key. Dropping it gives the key back as far as is known: free when nothing happened.
+pub(crate) struct Ticket {
+    hold: Arc<Hold>,
+    renewal: JoinHandle<()>,
+    /// Goes with the last write, so that no twin looks before it.
+    lead: Option<Lead>,
+    settled: bool,
+}
+
+/// What the attempts of a call share of its ticket.
+pub(crate) struct Hold {
+    book: Book,
+    key: RecordKey,
+    fence: u64,
+    created_ms: u64,
+    on_crash: OnCrash,
+    /// Whether the call that had begun may have changed something.
+    effects_before: bool,
+    /// Whether it is on record that something may have been changed.
+    marked: OnceCell<()>,
+    /// Whether it may be.
+    touched: AtomicBool,
+    lost: watch::Sender<bool>,
+}
+
+impl Hold {
+    pub(super) fn new(book: Book, asked: &Asked, fence: u64, created_ms: u64, effects_before: bool) -> Self {
+        Hold {
+            book,
+            key: asked.key.clone(),
+            fence,
+            created_ms,
+            on_crash: asked.on_crash,
+            effects_before,
+            marked: OnceCell::new(),
+            touched: AtomicBool::new(false),
+            lost: watch::Sender::new(false),
+        }
+    }
+
+    /// The key that goes along with the call's so-maniest request that may change something. Whoever takes the call over
+    /// sends the same ones; a call that begins anew, once the record is gone, sends others.
+    pub(crate) fn forwarded(&self, number: u64) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"toolpost forwarded key v1\0").update(self.key.as_str().as_bytes());
+        hasher.update(&self.created_ms.to_le_bytes()).update(&number.to_le_bytes());
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Waits until another one has the key.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub(crate) async fn lost(&self) -> CallError {
+        let _ = self.lost.subscribe().wait_for(|lost| *lost).await;
+        taken_over()
+    }
+
+    /// Keeps the lease, until it is lost.
+    async fn renew(&self, lease: Duration) {
+        let (pace, hurry) = (lease / 3, lease / 30);
+        let (mut until, mut pause) = (Instant::now() + lease, pace);
+        loop {
+            sleep(pause).await;
+            let asked = Instant::now();
+            match timeout_at(until, self.book.renew(&self.key, self.fence, lease)).await {
+                Ok(Ok(Fenced::Held)) => (until, pause) = (asked + lease, pace),
+                Ok(Err(_)) if asked < until => pause = hurry,
+                // Another one has it, or may have it by now.
+                Ok(_) | Err(_) => break,
+            }
+        }
+        self.lost.send_replace(true);
+    }
+
+    async fn mark(&self, effect: &Effect) -> Result<(), CallError> {
+        let Effect { action, target, .. } = effect;
+        let mut text = format!("{action} {target}");
+        text.truncate(text.floor_char_boundary(EFFECT_BYTES_MAX));
+        match self.book.mark_effects(&self.key, self.fence, &text).await {
+            Ok(Fenced::Held) => Ok(()),
+            Ok(Fenced::Lost) => {
+                self.lost.send_replace(true);
+                Err(taken_over())
+            }
+            Err(failure) => Err(unusable(failure)),
+        }
+    }
+
+    /// What is left to say when the call ends untold.
+    async fn abandon(&self) {
+        let release = match (self.touched.load(Ordering::Acquire), self.on_crash) {
+            (true, OnCrash::Unknown) => Release::Unknown,
+            (true, OnCrash::Rerun) => Release::Rerun,
+            (false, _) => self.release_untouched(),
+        };
+        // If it cannot be written, the lease runs out.
+        let _ = self.book.release(&self.key, self.fence, release).await;
+    }
+
+    fn release_untouched(&self) -> Release {
+        if self.effects_before { Release::Rerun } else { Release::Free }
+    }
+}
+
+impl Witness for Hold {
+    fn before_change<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Result<(), CallError>> {
+        async move {
+            if *self.lost.borrow() {
+                return Err(taken_over());
+            }
+            self.touched.store(true, Ordering::Release);
+            self.marked.get_or_try_init(|| self.mark(effect)).await.copied()
+        }
+        .boxed()
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hold").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// What is written at the end.
+enum End {
+    Keep(Ending, Duration),
+    Release(Release),
+}
+
+impl Ticket {
+    pub(super) fn new(hold: Hold, lease: Duration, lead: Lead) -> Self {
+        let hold = Arc::new(hold);
+        let renewed = hold.clone();
+        let renewal = tokio::spawn(async move { renewed.renew(lease).await });
+        Ticket { hold, renewal, lead: Some(lead), settled: false }
+    }
+
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
+    }
+
+    /// Writes down how the call ended, and hands out what is to be told: what may have been done and is not recorded is never
+    /// told as done.
+    ///
+    /// # Errors
+    /// The call's own; [`ErrorKind::OutcomeUnknown`] when something was done and could not be recorded.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is dropping the ticket, unless the end was written.
+    pub(crate) async fn settle(
+        mut self,
+        settings: &Idempotency,
+        result: Result<Output, CallError>,
+        fence: Fence,
+    ) -> Result<Output, CallError> {
+        let end = self.end(settings, &result, fence);
+        let written = self.write(&end).await;
+        self.settled = true;
+        match written {
+            Ok(Fenced::Held) => result,
+            // What had no effect may be told: it is as if it had not been.
+            _ if !matches!(fence, Fence::Effect { .. }) => result,
+            Ok(Fenced::Lost) => Err(not_recorded(result, LedgerFailure::new("another call has the key by now"))),
+            Err(failure) => Err(not_recorded(result, failure)),
+        }
+    }
+
+    fn end(&self, settings: &Idempotency, result: &Result<Output, CallError>, fence: Fence) -> End {
+        let (effect, again) = match fence {
+            Fence::Nothing | Fence::ReadOnly => (false, true),
+            Fence::Effect { idempotent } => (true, idempotent),
+        };
+        match result {
+            Ok(output) => {
+                let output = (settings.keep == Keep::Result).then(|| output.clone());
+                End::Keep(Ending::Ok { output }, settings.ttl)
+            }
+            Err(error)
+                if error.kind == ErrorKind::ToolFailed { retryable: false } && (settings.keep_errors || !again) =>
+            {
+                let ending = Ending::Failed { message: error.message.clone(), detail: error.detail.clone() };
+                End::Keep(ending, if effect { settings.ttl } else { settings.ttl.min(FAILURE_TTL) })
+            }
+            Err(_) => End::Release(match fence {
+                Fence::Nothing | Fence::ReadOnly => self.hold.release_untouched(),
+                Fence::Effect { idempotent: true } => Release::Rerun,
+                Fence::Effect { idempotent: false } => Release::Unknown,
+            }),
+        }
+    }
+
+    async fn write(&self, end: &End) -> Result<Fenced, LedgerFailure> {
+        let Hold { book, key, fence, .. } = &*self.hold;
+        let mut writes = 0;
+        loop {
+            let written = match end {
+                End::Keep(ending, ttl) => book.complete(key, *fence, ending, *ttl).await,
+                End::Release(release) => book.release(key, *fence, *release).await,
+            };
+            writes += 1;
+            if written.is_ok() || writes >= WRITES_MAX {
+                return written;
+            }
+            sleep(WRITE_PAUSE).await;
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.renewal.abort();
+        if let (false, Ok(runtime)) = (self.settled, Handle::try_current()) {
+            let (hold, lead) = (self.hold.clone(), self.lead.take());
+            runtime.spawn(async move {
+                hold.abandon().await;
+                drop(lead);
+            });
+        }
+    }
+}
+
+fn taken_over() -> CallError {
+    CallError::new(ErrorKind::KeyInUse, Stage::Run, "another call has taken over this idempotency key")
+        .with_help("call again with the same key, and get its answer")
+}
+
+fn not_recorded(result: Result<Output, CallError>, why: LedgerFailure) -> CallError {
+    let (what, detail) = match result {
+        Ok(output) => ("the tool has answered".to_owned(), json!({"executed": true, "output": output})),
+        Err(error) => (error.message.clone(), json!({"executed": true, "error": error})),
+    };
+    CallError::new(ErrorKind::OutcomeUnknown, Stage::Tell, format!("{what}; what it did was executed but not recorded"))
+        .with_help("look before you call again, also with the same key")
+        .with_detail(detail)
+        .because(why)
+}

@@ -1,0 +1,213 @@
+//! The records of idempotency keys on the disk: one row for each key, and a swap that is one transaction.
+//!
+//! All hosts on one folder see the same rows and the same clock, the machine's. A swap that was made is on the disk.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use toolpost_core::CallId;
+use toolpost_core::guard::replay::store::LISTED_MAX;
+use toolpost_core::guard::replay::{
+    Ending, Fingerprint, LedgerFailure, LedgerStore, Listed, Query, Record, RecordKey, Seen, Standing, State,
+};
+
+use super::{Store, StoreError};
+
+/// Expired rows that go with each new one, so that the table cannot grow for ever.
+const EXPIRED_ROWS_MAX: u32 = 8;
+
+const CLAIMED: i64 = 0;
+const EFFECTS: i64 = 1;
+const DONE: i64 = 2;
+const UNKNOWN: i64 = 3;
+const FAILED: i64 = 4;
+
+/// The records of idempotency keys in a store.
+#[derive(Clone, Debug)]
+pub struct LedgerTable(Arc<Store>);
+
+impl LedgerTable {
+    /// The records in that store. Nothing is opened yet.
+    #[must_use]
+    pub fn new(store: Arc<Store>) -> Self {
+        LedgerTable(store)
+    }
+
+    async fn get(&self, key: &RecordKey) -> Result<Seen, StoreError> {
+        let row = sqlx::query("SELECT * FROM ledger WHERE key = ?").bind(key.as_str());
+        let row = row.fetch_optional(self.0.state().await?.read()).await?;
+        let record = row.map(|row| record(&row, ending(&row)?)).transpose()?;
+        // Read behind the row: a lease that looks over is over.
+        Ok(Seen { record, now_ms: now_ms() })
+    }
+
+    async fn swap(&self, key: &RecordKey, expected: Option<u64>, new: Option<Record>) -> Result<bool, StoreError> {
+        let mut write = self.0.state().await?.write().await?;
+        let swapped = match (expected, new) {
+            (None, None) => {
+                let row = sqlx::query("SELECT 1 FROM ledger WHERE key = ?").bind(key.as_str());
+                row.fetch_optional(&mut *write).await?.is_none()
+            }
+            (Some(version), None) => {
+                let delete = sqlx::query("DELETE FROM ledger WHERE key = ? AND version = ?");
+                let delete = delete.bind(key.as_str()).bind(signed(version));
+                delete.execute(&mut *write).await?.rows_affected() == 1
+            }
+            (Some(version), Some(record)) => {
+                let update = sqlx::query(
+                    "UPDATE ledger SET version = ?2, fence = ?3, fingerprint = ?4, state = ?5, lease_ms = ?6, ending = ?7, \
+                     tool = ?8, caller = ?9, call = ?10, digest = ?11, first_effect = ?12, created_ms = ?13, \
+                     changed_ms = ?14, expires_ms = ?15 WHERE key = ?1 AND version = ?16",
+                );
+                let update = bound(update, key, &record).bind(signed(version));
+                update.execute(&mut *write).await?.rows_affected() == 1
+            }
+            (None, Some(record)) => {
+                let insert = sqlx::query(
+                    "INSERT INTO ledger (key, version, fence, fingerprint, state, lease_ms, ending, tool, caller, call, \
+                     digest, first_effect, created_ms, changed_ms, expires_ms) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (key) DO NOTHING",
+                );
+                let inserted = bound(insert, key, &record).execute(&mut *write).await?.rows_affected() == 1;
+                let expired = sqlx::query(
+                    "DELETE FROM ledger WHERE key IN (SELECT key FROM ledger WHERE expires_ms <= ? AND key <> ? LIMIT ?)",
+                );
+                let expired = expired.bind(signed(now_ms())).bind(key.as_str()).bind(EXPIRED_ROWS_MAX);
+                expired.execute(&mut *write).await?;
+                inserted
+            }
+        };
+        write.commit().await?;
+        Ok(swapped)
+    }
+
+    async fn list(&self, query: &Query) -> Result<Listed, StoreError> {
+        let now_ms = now_ms();
+        // What could stand for other characters is no hash.
+        if query.hash.as_ref().is_some_and(|hash| !hash.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+            return Ok(Listed { records: Vec::new(), now_ms });
+        }
+        let rows = sqlx::query(
+            "SELECT key, version, fence, fingerprint, state, lease_ms, tool, caller, call, digest, first_effect, created_ms, \
+             changed_ms, expires_ms FROM ledger WHERE expires_ms > ?1 AND (?2 IS NULL OR tool = ?2) \
+             AND (?3 IS NULL OR key LIKE 'v1/%/%/' || ?3 || '%') \
+             AND (?4 IS NULL OR ?4 = CASE WHEN state IN (0, 1) AND lease_ms > ?1 THEN 'running' WHEN state = 0 THEN 'left' \
+             WHEN state IN (1, 3) THEN 'unknown' WHEN state = 2 THEN 'done' ELSE 'failed' END) \
+             ORDER BY changed_ms DESC, key DESC LIMIT ?5",
+        );
+        let limit = i64::try_from(query.limit.min(LISTED_MAX)).unwrap_or(i64::MAX);
+        let rows = rows.bind(signed(now_ms)).bind(&query.tool).bind(&query.hash);
+        let rows = rows.bind(query.standing.map(Standing::name)).bind(limit);
+        let rows = rows.fetch_all(self.0.state().await?.read()).await?;
+        let records = rows.iter().map(|row| Ok((key(row)?, record(row, None)?))).collect::<Result<_, StoreError>>()?;
+        Ok(Listed { records, now_ms })
+    }
+}
+
+impl LedgerStore for LedgerTable {
+    fn get<'a>(&'a self, key: &'a RecordKey) -> BoxFuture<'a, Result<Seen, LedgerFailure>> {
+        async move { self.get(key).await.map_err(LedgerFailure::new) }.boxed()
+    }
+
+    fn swap<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        expected: Option<u64>,
+        record: Option<Record>,
+    ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
+        async move { self.swap(key, expected, record).await.map_err(LedgerFailure::new) }.boxed()
+    }
+
+    fn list<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Listed, LedgerFailure>> {
+        async move { self.list(query).await.map_err(LedgerFailure::new) }.boxed()
+    }
+}
+
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// A statement with the columns of a record, in the order of the table.
+fn bound<'q>(statement: Statement<'q>, key: &'q RecordKey, record: &'q Record) -> Statement<'q> {
+    let (state, lease_ms) = match &record.state {
+        State::Claimed { lease_ms } => (CLAIMED, Some(signed(*lease_ms))),
+        State::Effects { lease_ms } => (EFFECTS, Some(signed(*lease_ms))),
+        State::Done(Ending::Ok { .. }) => (DONE, None),
+        State::Unknown => (UNKNOWN, None),
+        State::Done(Ending::Failed { .. }) => (FAILED, None),
+    };
+    statement
+        .bind(key.as_str())
+        .bind(signed(record.version))
+        .bind(signed(record.fence))
+        .bind(record.fingerprint.0.to_vec())
+        .bind(state)
+        .bind(lease_ms)
+        .bind(record.ending().map(Ending::to_text))
+        .bind(&record.tool)
+        .bind(&record.caller)
+        .bind(record.call.as_str())
+        .bind(&record.digest)
+        .bind(&record.first_effect)
+        .bind(signed(record.created_ms))
+        .bind(signed(record.changed_ms))
+        .bind(signed(record.expires_ms))
+}
+
+fn key(row: &SqliteRow) -> Result<RecordKey, StoreError> {
+    RecordKey::of_text(row.try_get("key")?).ok_or_else(|| broken("a key that is none"))
+}
+
+fn ending(row: &SqliteRow) -> Result<Option<Ending>, StoreError> {
+    let text: Option<&str> = row.try_get("ending")?;
+    text.map(|text| Ending::of_text(text).map_err(StoreError)).transpose()
+}
+
+/// The record of a row. Without what its call answered, it is only the fact that it did.
+fn record(row: &SqliteRow, ending: Option<Ending>) -> Result<Record, StoreError> {
+    let number = |name: &str| Ok::<_, StoreError>(unsigned(row.try_get(name)?));
+    let lease_ms = || row.try_get::<Option<i64>, _>("lease_ms").map(|lease| unsigned(lease.unwrap_or_default()));
+    let fingerprint: &[u8] = row.try_get("fingerprint")?;
+    let failed = || Ending::Failed { message: String::new(), detail: None };
+    let state = match row.try_get::<i64, _>("state")? {
+        CLAIMED => State::Claimed { lease_ms: lease_ms()? },
+        EFFECTS => State::Effects { lease_ms: lease_ms()? },
+        DONE => State::Done(ending.unwrap_or(Ending::Ok { output: None })),
+        UNKNOWN => State::Unknown,
+        FAILED => State::Done(ending.unwrap_or_else(failed)),
+        other => return Err(broken(&format!("the state {other}, which only a later version knows"))),
+    };
+    Ok(Record {
+        version: number("version")?,
+        fence: number("fence")?,
+        fingerprint: Fingerprint(fingerprint.try_into().map_err(|_| broken("a fingerprint that is none"))?),
+        state,
+        tool: row.try_get("tool")?,
+        caller: row.try_get("caller")?,
+        call: CallId::given(row.try_get::<&str, _>("call")?),
+        digest: row.try_get("digest")?,
+        first_effect: row.try_get("first_effect")?,
+        created_ms: number("created_ms")?,
+        changed_ms: number("changed_ms")?,
+        expires_ms: number("expires_ms")?,
+    })
+}
+
+fn broken(what: &str) -> StoreError {
+    StoreError(format!("a record of the ledger has {what}").into())
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}

@@ -1,0 +1,96 @@
+//! The ledger on the disk: everything that a store of records must do, in the hands of one host and of several.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../../../core/tests/ledger/conformance.rs"]
+mod conformance;
+mod crash;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use toolpost::Store;
+use toolpost::core::guard::replay::{Begin, Book, Query, Record};
+use toolpost::store::ledger::LedgerTable;
+
+async fn disk() -> (conformance::Store, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let table = LedgerTable::new(Arc::new(Store::at(folder.path())));
+    (Arc::new(table), folder)
+}
+
+conformance!(disk);
+
+#[tokio::test]
+async fn of_many_hosts_on_one_folder_one_gets_each_key() {
+    let folder = tempfile::tempdir().unwrap();
+    // Opened anew, as another process would.
+    let books: Vec<Book> =
+        (0..4).map(|_| Book::new(Arc::new(LedgerTable::new(Arc::new(Store::at(folder.path())))))).collect();
+    let claims = books.iter().flat_map(|book| {
+        (0..10).map(move |number| {
+            let book = book.clone();
+            tokio::spawn(async move {
+                let asked = conformance::asked(&format!("k{number}"));
+                let begin = book.begin(&asked, Duration::from_secs(60)).await.unwrap();
+                matches!(begin, Begin::Acquired { .. })
+            })
+        })
+    });
+    let mut acquired = 0;
+    for claim in claims.collect::<Vec<_>>() {
+        acquired += u32::from(claim.await.unwrap());
+    }
+    assert_eq!(acquired, 10);
+}
+
+#[tokio::test]
+async fn expired_records_leave_the_disk_as_new_ones_come() {
+    let (store, folder) = disk().await;
+    let book = Book::new(store.clone());
+    for number in 0..20 {
+        let asked = conformance::asked(&format!("old{number}"));
+        let fence = conformance::claim(&book, &asked, Duration::from_secs(60)).await;
+        let ttl = Duration::from_millis(1);
+        let _ = book.complete(&asked.key, fence, &conformance::ending("x"), ttl).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    for number in 0..3 {
+        conformance::claim(&book, &conformance::asked(&format!("new{number}")), Duration::from_secs(60)).await;
+    }
+    let other = Store::at(folder.path());
+    let rows = sqlx::query("SELECT * FROM ledger").fetch_all(other.state().await.unwrap().read()).await.unwrap();
+    assert_eq!(rows.len(), 3);
+    let all = Query { limit: 100, ..Query::default() };
+    assert_eq!(store.list(&all).await.unwrap().records.len(), 3);
+}
+
+#[tokio::test]
+async fn a_row_that_a_later_version_wrote_is_a_failure_and_not_a_free_key() {
+    let (store, folder) = disk().await;
+    let book = Book::new(store.clone());
+    let asked = conformance::asked("a");
+    conformance::claim(&book, &asked, Duration::from_secs(60)).await;
+    let other = Store::at(folder.path());
+    let mut write = other.state().await.unwrap().write().await.unwrap();
+    sqlx::query("UPDATE ledger SET state = 9").execute(&mut *write).await.unwrap();
+    write.commit().await.unwrap();
+    let failure = book.begin(&asked, Duration::from_secs(60)).await.unwrap_err();
+    assert!(failure.to_string().contains("the state 9, which only a later version knows"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_large_answer_is_had_back_whole() {
+    let (store, _folder) = disk().await;
+    let key = conformance::key("large");
+    let now = store.get(&key).await.unwrap().now_ms;
+    let book = Book::new(store.clone());
+    let asked = conformance::asked("large");
+    let fence = conformance::claim(&book, &asked, Duration::from_secs(60)).await;
+    let text = "\u{1f600}\n".repeat(1 << 20);
+    let ending = conformance::ending(&text);
+    let _ = book.complete(&key, fence, &ending, Duration::from_secs(60)).await.unwrap();
+    let (Some(record), later): (Option<Record>, u64) = book.get(&key).await.unwrap() else { panic!("it is gone") };
+    assert!(later >= now);
+    assert_eq!(record.ending(), Some(&ending));
+}
