@@ -86,8 +86,8 @@ fn inspect_shows_the_limits_that_apply_and_names_as_they_are_called() {
     divide  [size]  [digest]
     effect  pure (with nothing granted)
     asks    standard input and output (captured)
-    limits  fuel 5000, memory 64.0 MiB, time 10s, call_time 2m,
-            arguments 1.0 MiB, result 8.0 MiB, handles 10000, log 64.0 KiB, stdio 64.0 KiB
+    limits  fuel 5000, memory 64.0 MiB, time 10s, call_time 2m, arguments 1.0 MiB,
+            result 8.0 MiB, reader 64.0 KiB, handles 10000, log 64.0 KiB, stdio 64.0 KiB
 
     divide_divide(dividend: f64, divisor: f64) -> result<f64, string>
       Divides two numbers. Fails when the divisor is zero.
@@ -108,8 +108,8 @@ fn inspect_shows_the_limits_of_all_tools_also_of_a_component_that_the_settings_d
     nap  [size]  [digest]
     effect  pure (with nothing granted)
     asks    clocks (given)
-    limits  fuel 3, memory 64.0 MiB, time 30s, call_time 2m,
-            arguments 1.0 MiB, result 8.0 MiB, handles 10000, log 64.0 KiB, stdio 64.0 KiB
+    limits  fuel 3, memory 64.0 MiB, time 30s, call_time 2m, arguments 1.0 MiB,
+            result 8.0 MiB, reader 64.0 KiB, handles 10000, log 64.0 KiB, stdio 64.0 KiB
 
     nap_nap(ms: u64) -> u64
       Waits for the given time, then returns it.
@@ -131,8 +131,8 @@ tools.divide-integers.effect = "writes"
     d  [size]  [digest]
     effect  pure (with nothing granted)
     asks    standard input and output (captured)
-    limits  fuel 1000000000, memory 64.0 MiB, time 30s, call_time 2m,
-            arguments 1.0 MiB, result 8.0 MiB, handles 10000, log 64.0 KiB, stdio 64.0 KiB
+    limits  fuel 1000000000, memory 64.0 MiB, time 30s, call_time 2m, arguments 1.0 MiB,
+            result 8.0 MiB, reader 64.0 KiB, handles 10000, log 64.0 KiB, stdio 64.0 KiB
 
     left out: divide: hidden by the settings
 

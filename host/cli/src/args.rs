@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use toolpost::core::catalog::settings::{Bytes, LimitSettings, MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, Span};
+use toolpost::core::catalog::settings::{
+    Bytes, LimitSettings, MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, READER_BYTES_LEAST, Span,
+};
 use toolpost::{Builder, Loaded, Settings, Store, settings};
 
 use crate::exit::Stop;
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Rules(crate::rules::RulesArgs),
     /// Look at what was done under which idempotency key, and say what is true where that is not known
     Ledger(crate::ledger::LedgerArgs),
+    /// List the results that were too long to be shown, or print one whole
+    Artifact(crate::artifact::ArtifactArgs),
     /// Print a completion script for a shell
     Completions(crate::completions::CompletionsArgs),
 }
@@ -70,6 +74,7 @@ impl Command {
             Command::Approvals(args) => args.json,
             Command::Rules(args) => args.json,
             Command::Ledger(args) => args.as_json(),
+            Command::Artifact(args) => args.json,
             Command::Completions(_) => false,
         }
     }
@@ -105,6 +110,9 @@ pub(crate) struct LimitArgs {
     /// Time of one attempt, for example 30s or 500ms
     #[arg(long, value_name = "SPAN")]
     time: Option<Span>,
+    /// Length of the result that is printed, for example 64KiB [default: on a terminal that of the settings, elsewhere all]
+    #[arg(long, value_name = "BYTES", value_parser = reader)]
+    reader: Option<Bytes>,
 }
 
 /// As much memory as settings may say.
@@ -112,9 +120,17 @@ fn memory(text: &str) -> Result<Bytes, String> {
     text.parse::<Bytes>()?.within(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST)
 }
 
+/// As much of a result as settings may say.
+fn reader(text: &str) -> Result<Bytes, String> {
+    text.parse::<Bytes>()?.within(READER_BYTES_LEAST, u64::MAX)
+}
+
 impl LimitArgs {
     pub(crate) fn settings(&self) -> LimitSettings {
-        LimitSettings { fuel: self.fuel, memory: self.memory, time: self.time, ..LimitSettings::default() }
+        // Who reads on in a pipe or in a file wants all of it.
+        let whole = (!std::io::IsTerminal::is_terminal(&std::io::stdout())).then_some(Bytes(u64::MAX));
+        let reader = self.reader.or(whole);
+        LimitSettings { fuel: self.fuel, memory: self.memory, time: self.time, reader, ..LimitSettings::default() }
     }
 }
 

@@ -96,7 +96,12 @@ fn tell(outcome: &Outcome, as_json: bool, verbose: u8) -> Result<Exit, Stop> {
         ));
     }
     match &outcome.result {
-        Ok(output) => show(output)?,
+        Ok(output) => {
+            show(output)?;
+            for note in &output.notes {
+                print::note(format!("{DIM}note: {}{DIM:#}", print::visible(note)));
+            }
+        }
         Err(error) => print::error(format!("{}: {error}", error.kind.name())),
     }
     if verbose > 0 {

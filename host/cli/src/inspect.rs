@@ -138,7 +138,7 @@ fn tool_lines(component: &Component, function: &Function, tool: &Tool, common: L
 }
 
 /// Every limit under its name in the settings.
-fn limit_words(limits: Limits) -> [String; 9] {
+fn limit_words(limits: Limits) -> [String; 10] {
     let span = humantime::format_duration;
     [
         format!("fuel {}", limits.fuel),
@@ -147,6 +147,7 @@ fn limit_words(limits: Limits) -> [String; 9] {
         format!("call_time {}", span(limits.call_time_max)),
         format!("arguments {}", print::bytes(limits.arguments_bytes_max)),
         format!("result {}", print::bytes(limits.result_bytes_max)),
+        format!("reader {}", print::bytes(limits.reader_bytes_max)),
         format!("handles {}", limits.handles_max),
         format!("log {}", print::bytes(limits.log_bytes_max)),
         format!("stdio {}", print::bytes(limits.stdio_bytes_max)),

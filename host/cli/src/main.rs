@@ -11,6 +11,7 @@ mod question;
 
 // The subcommands
 mod approvals;
+mod artifact;
 mod call;
 mod check;
 mod completions;
@@ -37,6 +38,7 @@ async fn main() -> std::process::ExitCode {
         Command::Approvals(args) => approvals::run(args).await,
         Command::Rules(args) => rules::run(args).await,
         Command::Ledger(args) => ledger::run(args).await,
+        Command::Artifact(args) => artifact::run(args).await,
         Command::Completions(args) => completions::run(&args),
     };
     ended.unwrap_or_else(|stop| Exit::told(&stop, as_json)).into()

@@ -19,12 +19,13 @@ pub(crate) fn out(line: impl std::fmt::Display) -> Result<(), Stop> {
     use std::io::Write as _;
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Stop {
-            exit: Exit::Internal,
-            lines: vec![format!("the answer cannot be written to standard output: {error}")],
-        }),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
         _ => Ok(()),
     }
+}
+
+pub(crate) fn unwritten(error: &std::io::Error) -> Stop {
+    Stop { exit: Exit::Internal, lines: vec![format!("the answer cannot be written to standard output: {error}")] }
 }
 
 /// A style for what goes to [`out`]: plain, unless standard output takes colours.

@@ -124,7 +124,7 @@ impl Attempts {
             Some(ticket) => ticket.settle(&call.tool.guards.idempotency, result, reached).await,
             None => result,
         };
-        trail.end(result)
+        trail.end(result).await
     }
 
     /// One attempt after the other, until one succeeds or none may follow.

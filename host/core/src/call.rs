@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::{CastReport, Tool};
 use crate::inside::Inside;
+use crate::secret::Secrets;
 
 /// A request to run a tool.
 #[derive(Clone, Debug)]
@@ -174,6 +175,27 @@ pub struct AcceptedCall {
     pub arguments: Value,
     /// What was done to the arguments until they fitted.
     pub cast: CastReport,
+    /// The arguments with a hash in the place of each secret, where there are secrets.
+    pub(crate) keyed: Option<Value>,
+}
+
+impl AcceptedCall {
+    /// The arguments as hashes and keys are made of them: in the place of each secret stands a hash that nobody can guess who
+    /// has not the host's key.
+    #[must_use]
+    pub fn arguments_for_keys(&self) -> &Value {
+        self.keyed.as_ref().unwrap_or(&self.arguments)
+    }
+
+    pub(crate) fn with_keys_of(self, secrets: &Secrets) -> Self {
+        if self.tool.secret_arguments.is_empty() {
+            return self;
+        }
+        let key = secrets.key();
+        let hash = |value: &Value| format!("keyed:{}", blake3::keyed_hash(&key, value.to_string().as_bytes())).into();
+        let keyed = Some(self.tool.secret_arguments.replace(&self.arguments, hash).into_owned());
+        AcceptedCall { keyed, ..self }
+    }
 }
 
 /// A call that may run. Only [`crate::check`] makes one.

@@ -15,12 +15,14 @@ use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::check::{self, Check};
 use crate::deadline::Deadline;
 use crate::guard::breaker::Registry;
+use crate::guard::cache::{Asked, CACHED_BYTES_MAX, ResultCache};
 use crate::guard::replay::{Claimed, Ledger};
 use crate::guard::retry::Fence;
 use crate::guard::usage::{Accounts, BudgetSettings, Usage};
 use crate::inside::{self, Inside};
 use crate::limits::HostLimits;
-use crate::tell::{CallError, ErrorKind, Event, Outcome, Output, Sink, Trail, Voice};
+use crate::secret::Secrets;
+use crate::tell::{Artifacts, CallError, ErrorKind, Outcome, Output, Sink, Trail, Voice};
 
 /// A set of tools, and everything that is needed to run a call of one of them. A clone is the same host.
 #[derive(Clone)]
@@ -49,7 +51,9 @@ struct Rooms {
     budgets: BudgetSettings,
     accounts: Arc<Accounts>,
     ledger: Arc<Ledger>,
+    cache: Arc<ResultCache>,
     guarding: Arc<Guarding>,
+    artifacts: Option<Arc<dyn Artifacts>>,
     voice: Arc<Voice>,
 }
 
@@ -74,7 +78,9 @@ impl Host {
             budgets: BudgetSettings::default(),
             accounts: Arc::default(),
             ledger: Arc::default(),
+            cache: Arc::new(ResultCache::new(CACHED_BYTES_MAX)),
             guarding: Arc::new(Guarding::new(HostLimits::default())),
+            artifacts: None,
             voice: Arc::default(),
         };
         Host { rooms: Arc::new(RwLock::new(Arc::new(rooms))) }
@@ -102,6 +108,24 @@ impl Host {
     #[must_use]
     pub fn with_budgets(self, budgets: BudgetSettings) -> Self {
         self.with(|rooms| rooms.budgets = budgets)
+    }
+
+    /// Sets how much memory results may take that are kept for equal calls, in bytes.
+    #[must_use]
+    pub fn with_cached_results(self, bytes_max: u64) -> Self {
+        self.with(|rooms| rooms.cache = Arc::new(ResultCache::new(bytes_max)))
+    }
+
+    /// Sets where results are kept whole that are too long for their reader. Without it they are only cut.
+    #[must_use]
+    pub fn with_artifacts(self, artifacts: Arc<dyn Artifacts>) -> Self {
+        self.with(|rooms| rooms.artifacts = Some(artifacts))
+    }
+
+    /// Sets the secrets, which its tools may be granted, and which nobody is told.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Arc<Secrets>) -> Self {
+        self.with(|rooms| rooms.voice = Arc::new(rooms.voice.with_secrets(secrets)))
     }
 
     /// Adds a check, behind those that are there.
@@ -210,6 +234,12 @@ impl Host {
         self.rooms().ledger.clone()
     }
 
+    /// Its secrets.
+    #[must_use]
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.rooms().voice.secrets().clone()
+    }
+
     /// Calls that run, and calls that wait for a place.
     #[must_use]
     pub fn in_use(&self) -> (usize, usize) {
@@ -234,19 +264,20 @@ impl Host {
     /// The road itself.
     async fn walk(&self, call: Call) -> Outcome {
         let rooms = self.rooms();
-        let mut trail = Trail::start(&call, rooms.voice.clone());
+        let mut trail =
+            Trail::start(&call, rooms.catalog.get(&call.tool), rooms.voice.clone(), rooms.artifacts.clone());
         match rooms.admit(call, &mut trail).await {
             Ok(Admission::Run(admitted)) => admitted.outcome(self.clone(), trail).await,
-            Ok(Admission::Answered(output)) => trail.end(Ok(output)),
-            Err(error) => trail.end(Err(error)),
+            Ok(Admission::Answered(output)) => trail.end(Ok(output)).await,
+            Err(error) => trail.end(Err(error)).await,
         }
     }
 }
 
 impl Rooms {
-    /// What another host says, and what was learned here. Each room stands here by name, so that none is forgotten.
+    /// What another host says, and what was learned here.
     fn replaced(&self, by: &Rooms) -> Rooms {
-        let Rooms { catalog, access, repetition, checks, approval, budgets, accounts: _, ledger: _, guarding, voice } =
+        let Rooms { catalog, access, repetition, checks, approval, cache, budgets, guarding, artifacts, voice, .. } =
             by;
         for tool in catalog.tools() {
             let before = self.catalog.find(&tool.name).ok();
@@ -255,16 +286,19 @@ impl Rooms {
             }
         }
         self.guarding.slots.resize(guarding.slots.limits());
+        self.cache.resize(cache.bytes_max());
         Rooms {
             catalog: catalog.clone(),
             access: access.clone(),
             repetition: Arc::new(self.repetition.judging_by(repetition.settings())),
             checks: checks.clone(),
             approval: Arc::new(approval.remembering(&self.approval)),
+            cache: self.cache.clone(),
             budgets: budgets.clone(),
             accounts: self.accounts.clone(),
             ledger: self.ledger.clone(),
             guarding: self.guarding.clone(),
+            artifacts: artifacts.clone(),
             voice: Arc::new(voice.beside(&self.voice)),
         }
     }
@@ -275,6 +309,10 @@ impl Rooms {
             ControlFlow::Continue(call) => call,
             ControlFlow::Break(output) => return Ok(Admission::Answered(output)),
         };
+        match self.cache.ask(&call).await {
+            Asked::Known(output) => return Ok(Admission::Answered(trail.cached(output))),
+            Asked::Unknown(fill) => trail.fill = fill,
+        }
 
         let asked = Instant::now();
         let (name, caller, around) = (&call.tool.name, &call.call.caller, call.call.inside.as_ref());
@@ -310,6 +348,13 @@ impl Rooms {
         if let Some(output) = self.ledger.peek(&accepted, &mut trail.report).await? {
             return Ok(ControlFlow::Break(output));
         }
+        // A result that is known is no new effect, so nobody is asked about it. What is denied stays denied.
+        if doubt.is_none()
+            && let Some(output) = self.cache.known(&accepted)
+            && !self.approval.denies(&accepted)
+        {
+            return Ok(ControlFlow::Break(trail.cached(output)));
+        }
         let mut said = Said { doubt, ..Said::default() };
         for _ in 0..approve::ROUNDS_MAX {
             let (before, edit) = match self.approval.decide(accepted, &said, trail).await? {
@@ -317,7 +362,7 @@ impl Rooms {
                 Verdict::Answered(output) => return Ok(ControlFlow::Break(output)),
                 Verdict::Edited(before, edit) => (before, edit),
             };
-            let edited = match approve::edited(edit, &before) {
+            let edited = match approve::edited(edit, &before, &trail.teller.masker()) {
                 Ok(edited) => edited,
                 Err(fault) => {
                     (accepted, said.fault) = (*before, Some(fault));
@@ -340,8 +385,7 @@ impl Rooms {
     /// From the request to a call that only rules and people can still refuse; and why they have to look at it, if so.
     async fn check(&self, call: Call, trail: &mut Trail) -> Result<(AcceptedCall, Option<String>), CallError> {
         let accepted = self.accept(call)?;
-        trail.report.cast = accepted.cast.clone();
-        trail.teller.tell(&Event::CallAccepted { call: &accepted });
+        trail.accepted(&accepted);
         inside::judge(&accepted, &self.guarding.slots)?;
         let judged = self.repetition.judge(&accepted)?;
         trail.repeats = judged.remembered;
@@ -352,7 +396,7 @@ impl Rooms {
     fn accept(&self, call: Call) -> Result<AcceptedCall, CallError> {
         let access = self.access.of(&call.caller);
         let tool = self.catalog.find_among(&call.tool, |tool| access.allows(tool))?;
-        accept(tool, call)
+        accept(tool, call).map(|accepted| accepted.with_keys_of(self.voice.secrets()))
     }
 }
 

@@ -45,6 +45,9 @@
 pub mod call;
 pub mod inside;
 
+// What nobody may see
+pub mod secret;
+
 // What can be asked
 pub mod catalog;
 pub mod limits;
@@ -76,4 +79,5 @@ pub use host::Host;
 pub use limits::{HostLimits, Limits};
 pub use native::Native;
 pub use run::{Attempt, Runner};
-pub use tell::{CallError, Content, ErrorKind, Event, Level, Outcome, Output, Report, Sink, Stage, Told};
+pub use secret::{Masker, Secret, Secrets};
+pub use tell::{Artifacts, CallError, Content, ErrorKind, Event, Level, Outcome, Output, Report, Sink, Stage, Told};

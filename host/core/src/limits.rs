@@ -17,6 +17,7 @@ use crate::tell::milliseconds;
 /// | time per call, with the wait for a place | 120 s | `TimedOut` |
 /// | arguments | 1 MiB | `InvalidArguments` |
 /// | result | 8 MiB | `OutputTooLarge` |
+/// | result as its reader gets it | 64 KiB | the middle is cut out; all of it is kept as an artifact |
 /// | handles and host resources per attempt | 10,000 | `Trapped` |
 /// | log lines, captured output | 64 KiB each | the rest is counted and dropped |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -36,6 +37,8 @@ pub struct Limits {
     pub arguments_bytes_max: u64,
     /// Size of the result in bytes, as it is lifted out of the component.
     pub result_bytes_max: u64,
+    /// Length in bytes of a result as its reader gets it. The rest is kept as an artifact, where there is a place for one.
+    pub reader_bytes_max: u64,
     /// Handles and host resources that one attempt may hold.
     pub handles_max: u32,
     /// Length in bytes of the log that is kept of one attempt.
@@ -53,6 +56,7 @@ impl Default for Limits {
             call_time_max: Duration::from_secs(120),
             arguments_bytes_max: ByteSize::mib(1).as_u64(),
             result_bytes_max: ByteSize::mib(8).as_u64(),
+            reader_bytes_max: ByteSize::kib(64).as_u64(),
             handles_max: 10_000,
             log_bytes_max: ByteSize::kib(64).as_u64(),
             stdio_bytes_max: ByteSize::kib(64).as_u64(),
@@ -74,6 +78,7 @@ impl Limits {
             call_time_max: time(settings.call_time, self.call_time_max),
             arguments_bytes_max: bytes(settings.arguments, self.arguments_bytes_max),
             result_bytes_max: bytes(settings.result, self.result_bytes_max),
+            reader_bytes_max: bytes(settings.reader, self.reader_bytes_max),
             handles_max: settings.handles.unwrap_or(self.handles_max),
             log_bytes_max: bytes(settings.log, self.log_bytes_max),
             stdio_bytes_max: bytes(settings.stdio, self.stdio_bytes_max),

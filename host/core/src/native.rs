@@ -1,5 +1,6 @@
 //! A tool that is a function of the host's own program. It walks the same road as a component, with the same report.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use crate::catalog::settings::LimitSettings;
 use crate::catalog::shape::{Field, Shape};
-use crate::catalog::{Base, Cast, Origin, Tool};
+use crate::catalog::{Base, Cast, Origin, SecretArguments, Tool};
 use crate::effect::EffectClass;
 use crate::guard::GuardSettings;
 use crate::run::{Attempt, Runner};
@@ -48,6 +49,7 @@ pub struct Native {
     limits: LimitSettings,
     guard: GuardSettings,
     cast: Option<Cast>,
+    secrets: BTreeSet<String>,
     base: Base,
 }
 
@@ -63,6 +65,7 @@ impl Native {
             limits: LimitSettings::default(),
             guard: GuardSettings::default(),
             cast: None,
+            secrets: BTreeSet::new(),
             base: Base::default(),
         }
     }
@@ -122,6 +125,13 @@ impl Native {
         self
     }
 
+    /// Grants it a secret of its host, which it asks for with [`Attempt::secret`].
+    #[must_use]
+    pub fn secret(mut self, name: impl Into<String>) -> Self {
+        self.secrets.insert(name.into());
+        self
+    }
+
     /// The tool, run by that function. The arguments are in the attempt's call, in canonical form.
     pub fn run<F, R>(self, function: F) -> Tool
     where
@@ -136,6 +146,9 @@ impl Native {
             effect: self.effect,
             powers: vec!["whatever the host's own program can".into()],
             cast: self.cast.unwrap_or(self.base.cast),
+            secret_arguments: SecretArguments::default(),
+            secrets: self.secrets,
+            grants: String::new(),
             limits: self.base.limits.with(&self.limits),
             guards: self.base.guards.with(&self.guard),
             origin: Origin::Native,

@@ -1,18 +1,22 @@
 //! One attempt. [`Runner`] is the seam behind which a call meets the tool; everything in front of it is policy.
 
-use std::collections::VecDeque;
+mod capture;
+
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
+
+pub use self::capture::Capture;
 
 use crate::call::{CallerKey, PermittedCall};
 use crate::effect::{Effect, Gate, Passage};
 use crate::guard::replay::Hold;
 use crate::inside::Ties;
 use crate::limits::Limits;
-use crate::tell::{CallError, Captured, Event, Level, Output, Teller};
+use crate::secret::{Masker, Secret, Secrets, Stream};
+use crate::tell::{CallError, ErrorKind, Event, Level, Output, Stage, Teller};
 
 /// Messages of progress in one attempt, and the length of one in bytes.
 const PROGRESS_MAX: u64 = 10_000;
@@ -64,7 +68,7 @@ impl Attempt {
         ties: Ties,
     ) -> Self {
         let limits = call.tool.limits;
-        let meter = Arc::new(Meter::new(&limits));
+        let meter = Arc::new(Meter::new(&limits, teller.secrets()));
         let mut gate = Gate::new(number);
         if let Some(inside) = &call.call.inside {
             gate.before_those_of(inside.gate());
@@ -105,7 +109,8 @@ impl Attempt {
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready leaves no trace.
-    pub async fn pass(&self, effect: Effect) -> Result<Passage, CallError> {
+    pub async fn pass(&self, mut effect: Effect) -> Result<Passage, CallError> {
+        self.masker().effect_in(&mut effect);
         let told = effect.clone();
         let passage = self.gate.pass(effect).await?;
         self.teller.tell(&Event::Effect { effect: &told });
@@ -115,7 +120,8 @@ impl Attempt {
     /// Says how far the work is. Nothing is said any more once the attempt is over, or has said very much already.
     pub fn progress(&self, done: u64, total: Option<u64>, message: Option<&str>) {
         if self.gate.check().is_ok() && self.meter.progress_left.take(1) {
-            let message = message.map(|message| cut(message, PROGRESS_BYTES_MAX));
+            let message = message.map(|message| self.masker().text(message).into_owned());
+            let message = message.as_deref().map(|message| cut(message, PROGRESS_BYTES_MAX));
             self.teller.tell(&Event::Progress { done, total, message });
         }
     }
@@ -131,6 +137,22 @@ impl Attempt {
     /// Hands out a part of the result. All parts together are no longer than the result may be.
     pub fn emit(&self, text: &str) {
         if self.gate.check().is_ok() && self.meter.emit_left.take(text.len().max(PART_BYTES_LEAST)) {
+            let mut part = Vec::with_capacity(text.len());
+            self.meter.with_emitted(|emitted| emitted.write(text.as_bytes(), |bytes| part.extend_from_slice(bytes)));
+            self.part(&part);
+        }
+    }
+
+    /// The tool has ended: what it answered is masked, and what was held back of its parts is handed out.
+    pub(crate) fn end(&self, result: &mut Result<Output, CallError>) {
+        self.masker().result_in(result);
+        let rest = self.meter.with_emitted(Stream::end);
+        self.part(&rest);
+    }
+
+    fn part(&self, bytes: &[u8]) {
+        // Texts are cut between characters, so that this is text again.
+        if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()) {
             self.teller.tell(&Event::Partial { text });
         }
     }
@@ -138,6 +160,7 @@ impl Attempt {
     /// Writes a line to the log of the call. Listeners are told as much of the log as is kept.
     pub fn log(&self, level: Level, message: &str) {
         if self.gate.check().is_ok() {
+            let message = &*self.masker().text(message);
             // A message of several lines must not look like several messages.
             let line = format!("{}: {}\n", level.name(), message.replace('\n', "\n  "));
             self.meter.log.write(line.as_bytes());
@@ -145,6 +168,32 @@ impl Attempt {
                 self.teller.tell(&Event::Log { level, message });
             }
         }
+    }
+
+    /// What takes the secrets that the host knows out of a text. What an attempt hands to the host is masked in any case; this
+    /// is for what cuts a text before that.
+    #[must_use]
+    pub fn masker(&self) -> Arc<Masker> {
+        self.teller.masker()
+    }
+
+    /// The value of a secret that the tool has been granted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CapabilityDenied`] where it was not granted, [`ErrorKind::Internal`] where it cannot be read.
+    ///
+    /// # Cancel safety
+    /// As for [`Secrets::get`].
+    pub async fn secret(&self, name: &str) -> Result<Arc<Secret>, CallError> {
+        if !self.call.tool.secrets.contains(name) {
+            let denied = format!("the tool has not been granted the secret `{name}`");
+            return Err(CallError::new(ErrorKind::CapabilityDenied, Stage::Run, denied)
+                .with_help(format!("`Native::secret(\"{name}\")` would grant it")));
+        }
+        self.teller.secrets().get(name).await.map_err(|error| {
+            let message = format!("the secret `{name}` cannot be had; the host's log says more");
+            CallError::new(ErrorKind::Internal, Stage::Run, message).because(error)
+        })
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -189,6 +238,7 @@ pub struct Meter {
     progress_left: Left,
     emit_left: Left,
     log_left: Left,
+    emitted: Mutex<Stream>,
     /// The standard output of the attempt.
     pub stdout: Arc<Capture>,
     /// The standard error of the attempt.
@@ -198,8 +248,8 @@ pub struct Meter {
 }
 
 impl Meter {
-    fn new(limits: &Limits) -> Self {
-        let capture = |bytes_max| Arc::new(Capture::new(bytes_max));
+    fn new(limits: &Limits, secrets: &Arc<Secrets>) -> Self {
+        let capture = |bytes_max| Arc::new(Capture::masked(bytes_max, secrets.clone()));
         Meter {
             fuel: AtomicU64::new(0),
             cost: Mutex::new(0.0),
@@ -207,10 +257,15 @@ impl Meter {
             emit_left: Left(AtomicU64::new(limits.result_bytes_max)),
             log_left: Left(AtomicU64::new(limits.log_bytes_max)),
             memory_bytes_peak: AtomicU64::new(0),
+            emitted: Mutex::new(Stream::new(secrets.clone())),
             stdout: capture(limits.stdio_bytes_max),
             stderr: capture(limits.stdio_bytes_max),
             log: capture(limits.log_bytes_max),
         }
+    }
+
+    fn with_emitted<T>(&self, act: impl FnOnce(&mut Stream) -> T) -> T {
+        act(&mut self.emitted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notes the fuel that was used so far.
@@ -237,80 +292,5 @@ impl Meter {
     #[must_use]
     pub fn memory_bytes_peak(&self) -> u64 {
         self.memory_bytes_peak.load(Ordering::Relaxed)
-    }
-}
-
-/// The length of the end of what a tool writes, which is kept beside the beginning, in bytes.
-const TAIL_BYTES_MAX: usize = 1 << 10;
-
-/// The beginning of what a tool writes; the rest is counted. A small end is kept beside it, because a program's last words
-/// say why it died.
-#[derive(Debug)]
-pub struct Capture {
-    bytes_max: usize,
-    written: Mutex<Written>,
-}
-
-#[derive(Debug, Default)]
-struct Written {
-    kept: Vec<u8>,
-    dropped: u64,
-    /// The end of what was dropped.
-    tail: VecDeque<u8>,
-}
-
-impl Capture {
-    /// Keeps that many bytes.
-    #[must_use]
-    pub fn new(bytes_max: u64) -> Self {
-        Capture { bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX), written: Mutex::default() }
-    }
-
-    /// Takes in what is written.
-    pub fn write(&self, bytes: &[u8]) {
-        let mut written = self.lock();
-        let (keep, drop) = bytes.split_at(bytes.len().min(self.bytes_max.saturating_sub(written.kept.len())));
-        written.kept.extend_from_slice(keep);
-        written.dropped += drop.len() as u64;
-        let last = drop.get(drop.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or_default();
-        let excess = (written.tail.len() + last.len()).saturating_sub(TAIL_BYTES_MAX);
-        written.tail.drain(..excess);
-        written.tail.extend(last);
-    }
-
-    /// What was written so far, as text.
-    #[must_use]
-    pub fn captured(&self) -> Captured {
-        let Written { kept, dropped, .. } = &*self.lock();
-        // A character that the limit cut in two is no fault of the tool's.
-        let is_cut = |rest: &[u8]| std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none());
-        let last = kept.utf8_chunks().last().map(|chunk| chunk.invalid()).unwrap_or_default();
-        let whole = kept.len() - if *dropped > 0 && is_cut(last) { last.len() } else { 0 };
-        let text = kept.get(..whole).unwrap_or_default();
-        Captured {
-            text: String::from_utf8_lossy(text).into_owned(),
-            dropped_bytes: dropped + (kept.len() - whole) as u64,
-        }
-    }
-
-    /// The last that was written so far, as text of at most 1 KiB, which begins with a whole character.
-    #[must_use]
-    pub fn tail(&self) -> String {
-        let Written { kept, dropped, tail } = &*self.lock();
-        let from = kept.len().saturating_sub(TAIL_BYTES_MAX - tail.len());
-        let mut bytes: Vec<u8> = kept.get(from..).unwrap_or_default().iter().chain(tail).copied().collect();
-        if kept.len() as u64 + dropped > bytes.len() as u64 {
-            // The rest of a character that was cut in two: at most three bytes.
-            let is_rest = |byte: &&u8| **byte & 0xc0 == 0x80;
-            let rest = bytes.iter().take(3).take_while(is_rest).count();
-            bytes.drain(..rest);
-        }
-        // What is no text gets longer as text.
-        let text = String::from_utf8_lossy(&bytes);
-        text.get(text.ceil_char_boundary(text.len().saturating_sub(TAIL_BYTES_MAX))..).unwrap_or_default().to_owned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

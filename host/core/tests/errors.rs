@@ -128,3 +128,13 @@ fn a_broken_promise_of_the_host_is_internal_and_tells_the_caller_nothing_about_i
     });
     check(error, told);
 }
+
+#[test]
+fn a_client_that_waits_as_long_as_it_is_told_does_not_come_too_early() {
+    for (span, told) in [(Duration::ZERO, 0), (Duration::from_nanos(1), 1), (Duration::from_micros(1_500), 2)] {
+        let error = CallError::new(ErrorKind::Busy, Stage::Guard, "").retry_after(span);
+        assert_eq!(serde_json::to_value(error).unwrap()["retry_after_ms"], told);
+    }
+    let never = CallError::new(ErrorKind::Busy, Stage::Guard, "").retry_after(Duration::MAX);
+    assert_eq!(serde_json::to_value(never).unwrap()["retry_after_ms"], u64::MAX);
+}

@@ -15,12 +15,13 @@ use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
 use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
 use toolpost_core::guard::replay::Ledger;
-use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Sink, Tool};
+use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Secrets, Sink, Tool};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
 use self::said::Said;
 use crate::approve;
 use crate::reload::Made;
+use crate::secrets;
 use crate::settings::{ComponentSettings, Settings};
 use crate::store::Store;
 use crate::store::ledger::LedgerTable;
@@ -196,9 +197,13 @@ impl Builder {
     /// As [`Builder::load_with`], with as much of what was made before as can be used again.
     pub(crate) async fn load_after(self, before: Made, progress: impl FnMut(&str) + Send + 'static) -> Loaded {
         let builder = self.clone();
+        let secrets = self.settings.secrets.clone();
         // Compiling takes seconds for a large component: not on a thread that serves others.
         match tokio::task::spawn_blocking(move || self.load_blocking(&before, progress)).await {
-            Ok(loaded) => loaded,
+            Ok(loaded) => {
+                secrets::read_at_hand(&loaded.host.secrets(), &secrets).await;
+                loaded
+            }
             Err(error) => Loaded {
                 host: Host::new(Catalog::default()),
                 components: Vec::new(),
@@ -217,6 +222,9 @@ impl Builder {
         for make in &self.natives {
             let mut tool = make(self.base());
             tool.limits = tool.limits.with(&self.overrides);
+            if let Err(why) = tool.guards.cache.fits(tool.effect) {
+                faults.push(Fault { subject: format!("tool `{}`", tool.name), message: why });
+            }
             if let Err(error) = catalog.add(tool) {
                 faults.push(Fault { subject: "a native tool".into(), message: error.to_string() });
             }
@@ -248,21 +256,46 @@ impl Builder {
                 Err(message) => faults.push(Fault { subject: "the host".into(), message }),
             }
         }
+        let secrets = self.secrets(&catalog, &mut faults);
         let approval = approve::approval(&self.settings, self.store.as_ref(), self.approvers, &mut faults);
         let host = Host::new(catalog)
             .with_approval(approval)
             .with_limits(limits)
+            .with_secrets(Arc::new(secrets))
             .with_access(self.settings.access)
             .with_repetition(self.settings.repeat)
             .with_budgets(self.settings.budget);
-        let host = match self.store {
-            Some(store) => host.with_ledger(Arc::new(Ledger::new(Arc::new(LedgerTable::new(store))))),
+        let host = match self.settings.host.cached_results {
+            Some(bytes) => host.with_cached_results(bytes.0),
+            None => host,
+        };
+        let host = match &self.store {
+            Some(store) => host
+                .with_ledger(Arc::new(Ledger::new(Arc::new(LedgerTable::new(store.clone())))))
+                .with_artifacts(Arc::new(store.artifacts(&self.settings.artifacts))),
             None => host,
         };
         let host = self.checks.into_iter().fold(host, Host::with_check);
         let host = self.sinks.into_iter().fold(host, Host::with_sink);
         made.components = components.clone();
         Loaded { host, components, faults, made }
+    }
+
+    /// The secrets of the host. Where there are secret arguments, the store has the key for hashes of them.
+    fn secrets(&self, catalog: &Catalog, faults: &mut Vec<Fault>) -> Secrets {
+        let (secrets, wrong) = secrets::of(&self.settings);
+        let fault = |message| Fault { subject: "the settings".into(), message };
+        faults.extend(wrong.into_iter().map(fault));
+        match &self.store {
+            Some(store) if catalog.tools().any(|tool| !tool.secret_arguments.is_empty()) => match store.key() {
+                Ok(key) => secrets.with_key(key),
+                Err(error) => {
+                    faults.push(Fault { subject: "the host".into(), message: format!("it has no key: {error}") });
+                    secrets
+                }
+            },
+            _ => secrets,
+        }
     }
 
     /// What holds for every tool of which nothing else is said.
@@ -363,6 +396,8 @@ impl Builder {
                     faults.extend(fits.err().map(|why| format!("`{path}`{at}: {why}")));
                     let defaults = tool.set_defaults(&said.defaults);
                     faults.extend(defaults.err().map(|why| format!("`{path}`{at}: {why}")));
+                    let cache = tool.guards.cache.fits(tool.effect);
+                    faults.extend(cache.err().map(|why| format!("`{path}`{at}: {why}")));
                     faults.extend(extended.add(tool).err().map(|error| error.to_string()));
                 }
                 Err(why) => faults.push(format!("`{path}`{at}: {why}")),

@@ -28,6 +28,9 @@ pub mod settings;
 // What is kept on disk
 pub mod store;
 
+// What nobody may see
+mod secrets;
+
 // Who is asked
 pub mod approve;
 
@@ -42,11 +45,13 @@ pub use toolpost_wasm as wasm;
 
 pub use build::{Builder, Fault, Faults, Loaded};
 pub use reload::{Reloaded, Reloader, reload_on_sighup};
+pub use secrets::mask_panics;
 pub use settings::Settings;
 pub use store::Store;
 pub use toolpost_core::{
-    Arguments, Attempt, Call, CallError, CallId, Caller, Cast, Catalog, Check, Content, Effect, EffectClass, ErrorKind,
-    Event, Host, HostLimits, Level, Limits, Native, Outcome, Output, Report, Sink, Stage, Told, Tool,
+    Arguments, Artifacts, Attempt, Call, CallError, CallId, Caller, Cast, Catalog, Check, Content, Effect, EffectClass,
+    ErrorKind, Event, Host, HostLimits, Level, Limits, Native, Outcome, Output, Report, Secret, Secrets, Sink, Stage,
+    Told, Tool,
 };
 
 // The README's example is a test.

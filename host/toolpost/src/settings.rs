@@ -71,6 +71,12 @@ pub struct Settings {
     /// Where the host keeps what must survive it.
     #[serde(default)]
     pub store: StoreSettings,
+    /// How results are kept that are too long for their reader.
+    #[serde(default)]
+    pub artifacts: ArtifactSettings,
+    /// The secrets of the host, by name: where each comes from. What is known of them is masked wherever it turns up.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretSettings>,
     /// The components, by the name that begins the names of their tools.
     #[serde(default)]
     pub components: BTreeMap<String, ComponentSettings>,
@@ -108,6 +114,8 @@ pub struct HostSettings {
     pub cache: Option<PathBuf>,
     /// How much compiled code is kept. Default "1 GiB".
     pub cache_size: Option<Bytes>,
+    /// How much memory the results take that `guard.cache` keeps. Default "64 MiB".
+    pub cached_results: Option<Bytes>,
 }
 
 /// Where the host keeps what must survive it.
@@ -116,6 +124,29 @@ pub struct HostSettings {
 pub struct StoreSettings {
     /// The folder. Default: one for each folder of settings, in the user's data folder.
     pub dir: Option<PathBuf>,
+}
+
+/// How results are kept that are too long for their reader.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactSettings {
+    /// How much all of them take; the oldest make room. Default "1 GiB".
+    pub quota: Option<Bytes>,
+    /// How long one is kept. Default "7d".
+    pub ttl: Option<Span>,
+}
+
+/// Where a secret comes from. It is read when it is needed, and again after five minutes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretSettings {
+    /// An environment variable of the host.
+    Env(String),
+    /// A file; one line break at its end is left out. A relative path counts from the folder of the settings file.
+    File(PathBuf),
+    /// What a program writes to standard output: its name and its arguments. It runs in the folder of the settings file, and
+    /// has ten seconds.
+    Command(Vec<String>),
 }
 
 /// What is said of one component.

@@ -3,6 +3,8 @@
 //! Several processes may use one folder at once: whatever decides something is one transaction that begins by taking the
 //! write lock. The databases are opened when they are first used.
 
+pub mod artifacts;
+mod key;
 pub mod ledger;
 
 use std::os::unix::fs::DirBuilderExt as _;
@@ -96,10 +98,14 @@ impl Store {
     }
 }
 
+/// A folder for the user alone: what tools were called with is nobody else's business.
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 impl Database {
     async fn open(dir: &Path, name: &str, safety: SqliteSynchronous, schema: &'static str) -> Result<Self, StoreError> {
-        // What tools were called with is nobody else's business.
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        make_dir(dir)?;
         let options = SqliteConnectOptions::new()
             .filename(dir.join(name))
             .create_if_missing(true)

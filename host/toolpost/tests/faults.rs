@@ -100,6 +100,43 @@ async fn a_component_whose_name_begins_no_tools_name_is_a_fault() {
 }
 
 #[tokio::test]
+async fn results_are_not_kept_of_a_tool_whose_effect_does_not_allow_it() {
+    let text = |effect: &str, cache: &str| {
+        format!("[components.text]\npath = \"text.wasm\"\ntools.echo.effect = \"{effect}\"\nguard.cache = {cache}")
+    };
+    for (effect, cache) in
+        [("pure", "true"), ("pure", "{ ttl = \"1s\" }"), ("reads", "{ ttl = \"1s\" }"), ("open", "false")]
+    {
+        check(&text(effect, cache), &[], 3).await;
+    }
+    let writes = "component `text`: `echo` (line 4): its effect is `writes`, so an earlier result cannot stand for a call of \
+                  it; write guard.cache = false";
+    check(&text("writes", "true"), &[writes], 0).await;
+    let but = format!("{}\ntools.echo.guard.cache = false", text("writes", "true"));
+    check(&but, &[], 3).await;
+    let reads = "component `text`: `echo` (line 4): what it reads may change; say how long a result holds, such as \
+                 guard.cache = { ttl = \"60s\" }";
+    check(&text("reads", "true"), &[reads], 0).await;
+    let native = |effect| {
+        builder("guard.cache = true").native(Native::new("say", "").effect(effect), |_| async { Ok(json!(1)) })
+    };
+    assert_eq!(told(&native(toolpost::EffectClass::Pure).load().await), [""; 0]);
+    let fault = "tool `say`: its effect is `open`, so an earlier result cannot stand for a call of it; write guard.cache = false";
+    assert_eq!(told(&native(toolpost::EffectClass::Open).load().await), [fault]);
+}
+
+#[tokio::test]
+async fn secret_arguments_that_do_not_exist_are_a_fault_and_not_passed_over() {
+    let text = |pointer: &str| {
+        format!("[components.text]\npath = \"text.wasm\"\ntools.echo.secret_arguments = [\"{pointer}\"]")
+    };
+    check(&text("/text"), &[], 3).await;
+    let fault = "component `text`: `echo` (line 4): `secret_arguments` speaks of `/txet`, but there is no `txet`; did you mean \
+                 `text`?";
+    check(&text("/txet"), &[fault], 0).await;
+}
+
+#[tokio::test]
 async fn a_native_tool_needs_a_name_of_its_own() {
     let native = |name| Native::new(name, "");
     let builder = builder("").native(native("Bad Name!"), |_| async { Ok(json!(1)) });

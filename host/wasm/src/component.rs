@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use toolpost_core::catalog::settings::ToolSettings;
 use toolpost_core::catalog::shape::{Field, Shape};
-use toolpost_core::catalog::{Base, Origin, tool_name};
+use toolpost_core::catalog::{Base, Origin, SecretArguments, tool_name};
 use toolpost_core::{EffectClass, Tool};
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
@@ -293,6 +293,9 @@ impl Component {
             effect: settings.effect.unwrap_or_else(|| self.effect()),
             powers: self.powers(),
             cast: settings.cast.unwrap_or(base.cast),
+            secret_arguments: SecretArguments::find(&settings.secret_arguments, &function.parameters)?,
+            secrets: BTreeSet::new(),
+            grants: String::new(),
             limits: base.limits.with(&settings.limits),
             guards: base.guards.clone().with(&settings.guard),
             origin: Origin::Component {

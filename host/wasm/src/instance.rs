@@ -45,7 +45,9 @@ impl Exported {
             Ok(called) => called,
             Err(ended) => return Err(trap::ended(ended, attempt)),
         };
-        let value = called.map_err(|error| trap::explain(&error, attempt))?;
+        let mut value = called.map_err(|error| trap::explain(&error, attempt))?;
+        // The words of an error may be cut: what is left of a secret then would not be known for one.
+        attempt.masker().value_in(&mut value);
         self.answer.output(value)
     }
 }

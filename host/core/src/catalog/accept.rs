@@ -62,7 +62,7 @@ pub fn accept(tool: Arc<Tool>, call: Call) -> Result<AcceptedCall, CallError> {
             from_node(&tool, &node, Vec::new())?
         }
     };
-    Ok(AcceptedCall { call, tool, arguments: canonical, cast })
+    Ok(AcceptedCall { call, tool, arguments: canonical, cast, keyed: None })
 }
 
 fn from_text(tool: &Tool, text: &str) -> Result<(Value, CastReport), CallError> {
@@ -98,10 +98,19 @@ fn from_node(tool: &Tool, node: &Node<'_>, repairs: Vec<Repair>) -> Result<(Valu
     let mut caster = Caster::new(tool.cast, !tool.effect.may_change());
     match caster.record(node, &tool.parameters) {
         Some(arguments) => {
-            let (changes, changes_unlisted) = (caster.changes, caster.changes_unlisted);
+            let (mut changes, changes_unlisted) = (caster.changes, caster.changes_unlisted);
+            for Change { pointer, from, to } in &mut changes {
+                tool.secret_arguments.hide(pointer, &tool.parameters, from);
+                tool.secret_arguments.hide(pointer, &tool.parameters, to);
+            }
             Ok((arguments, CastReport { repairs, changes, changes_unlisted }))
         }
-        None => Err(faulty(&tool.name, &caster.faults, caster.faults_unlisted)),
+        None => {
+            for fault in &mut caster.faults {
+                tool.secret_arguments.hide(&fault.pointer, &tool.parameters, &mut fault.got);
+            }
+            Err(faulty(&tool.name, &caster.faults, caster.faults_unlisted))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be asked? The tools of a host by name, and the acceptance of arguments.
 
 // What a tool is
+mod hidden;
 pub mod shape;
 mod tool;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 pub use self::accept::{CastReport, accept};
 pub use self::cast::Cast;
+pub use self::hidden::SecretArguments;
 pub use self::tool::{Base, Origin, Tool};
 use crate::guard::Guards;
 use crate::guard::slot::{ComponentRoom, Need, ToolRoom};
@@ -114,6 +116,12 @@ impl Catalog {
     /// The tools, by name.
     pub fn tools(&self) -> impl Iterator<Item = &Arc<Tool>> {
         self.tools.values()
+    }
+
+    /// The tool of that name, if there is one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Tool>> {
+        self.tools.get(name)
     }
 
     /// The tool of that name.

@@ -23,6 +23,9 @@ pub const MEMORY_BYTES_LEAST: u64 = 64 << 10;
 /// The most memory that settings may allow an attempt, in bytes: what 32 bits can address.
 pub const MEMORY_BYTES_MOST: u64 = 4 << 30;
 
+/// The shortest result that settings may cut for its reader, in bytes.
+pub const READER_BYTES_LEAST: u64 = 1 << 10;
+
 /// Limits, where they differ from what stands above: those of a tool from its component's, those from the host's, those
 /// from the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -44,6 +47,11 @@ pub struct LimitSettings {
     pub arguments: Option<Bytes>,
     /// Size of a result. Default "8 MiB".
     pub result: Option<Bytes>,
+    /// Length of a result that its reader gets; of a longer one the beginning and the end, and all of it is kept. At least
+    /// "1 KiB". Default "64 KiB".
+    #[serde(default, deserialize_with = "bytes_within::<_, READER_BYTES_LEAST, { u64::MAX }>")]
+    #[schemars(schema_with = "bytes_between::<READER_BYTES_LEAST, { u64::MAX }>")]
+    pub reader: Option<Bytes>,
     /// Handles and host resources of one attempt. Default 10000.
     #[schemars(range(max = u32::MAX))]
     pub handles: Option<u32>,
@@ -70,6 +78,9 @@ pub struct ToolSettings {
     /// Values for parameters that a call leaves out, by the parameter's name.
     #[serde(default)]
     pub defaults: BTreeMap<String, serde_json::Value>,
+    /// Arguments that nobody may see but the tool, as JSON pointers such as "/password" or "/users/*/token". Default none.
+    #[serde(default)]
+    pub secret_arguments: Vec<String>,
     /// Limits of this tool. Default: its component's.
     #[serde(default)]
     pub limits: LimitSettings,

@@ -1,12 +1,13 @@
 //! What is a tool? Its contract, where it comes from, what it may do, and what runs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::cast::{self, Cast, nearest};
+use super::hidden::SecretArguments;
 use super::schema;
 use super::shape::{Field, Shape};
 use crate::effect::EffectClass;
@@ -30,6 +31,12 @@ pub struct Tool {
     pub powers: Vec<String>,
     /// How far arguments may be from the schema.
     pub cast: Cast,
+    /// The arguments that nobody may see but the tool.
+    pub secret_arguments: SecretArguments,
+    /// The secrets that it may have, by name.
+    pub secrets: BTreeSet<String>,
+    /// What else it has been granted, as one text: two tools with the same text can reach the same.
+    pub grants: String,
     /// What one call of it may use.
     pub limits: Limits,
     /// What keeps it, and others from it, safe.

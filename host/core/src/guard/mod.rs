@@ -2,6 +2,8 @@
 
 // Has it been done before?
 pub mod replay;
+// Is the answer known?
+pub mod cache;
 
 // Who may run now
 pub mod rate;
@@ -20,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::cache::CacheSettings;
 use self::rate::RateSettings;
 use self::replay::{Idempotency, IdempotencySettings};
 use self::retry::{Latencies, RetryPolicy, RetrySettings};
@@ -34,6 +37,9 @@ pub const CALLS_MOST: u64 = 1_000_000;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuardSettings {
+    /// Whether its results are kept for equal calls: `true` for a tool that only computes, `{ ttl = "60s" }` also for one that
+    /// reads. Default false.
+    pub cache: Option<CacheSettings>,
     /// How often it may be called. Not limited by default.
     pub rate: Option<RateSettings>,
     /// Calls of the tool that run at once, 1 to 1000000, among those of the host. Default: as many as the host runs.
@@ -62,6 +68,8 @@ pub struct GuardSettings {
 /// What guards a tool.
 #[derive(Clone, Debug, Default)]
 pub struct Guards {
+    /// Whether its results are kept for equal calls.
+    pub cache: CacheSettings,
     /// How often it may be called.
     pub rate: RateSettings,
     /// Calls of it that run at once, where that is limited.
@@ -98,6 +106,7 @@ impl Guards {
     #[must_use]
     pub fn with(self, settings: &GuardSettings) -> Self {
         Guards {
+            cache: settings.cache.unwrap_or(self.cache),
             rate: settings.rate.unwrap_or(self.rate),
             parallel: settings.parallel.or(self.parallel),
             waiting: settings.waiting.or(self.waiting),

@@ -292,11 +292,16 @@ impl Serialize for CallError {
                 ErrorKind::ToolFailed { retryable } => Some(retryable),
                 _ => None,
             },
-            retry_after_ms: self.retry_after.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+            retry_after_ms: self.retry_after.map(milliseconds_up),
             detail: self.detail.as_ref(),
         }
         .serialize(serializer)
     }
+}
+
+/// Whole milliseconds, rounded up: a client that waits as long as it was told must not come too early.
+fn milliseconds_up(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// An error for what cannot be: a broken promise of the host's own code. It ends the call, and nothing else.

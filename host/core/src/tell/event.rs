@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::call::{AcceptedCall, Call, CallId};
 use crate::check::approve::{Decision, Question};
 use crate::effect::Effect;
+use crate::secret::{Masker, Secrets};
 use crate::tell::{CallError, ErrorKind, Outcome};
 
-/// Something that happened to a call.
+/// Something that happened to a call. No text in it holds a secret that the host knows: each is masked where it comes in.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -126,6 +127,7 @@ pub trait Sink: Send + Sync {
 /// Numbers what happens in a host, and tells every sink. Telling costs nothing where nobody listens.
 #[derive(Default)]
 pub struct Voice {
+    secrets: Arc<Secrets>,
     sinks: Vec<Arc<dyn Sink>>,
     told: Arc<AtomicU64>,
 }
@@ -135,13 +137,26 @@ impl Voice {
     #[must_use]
     pub fn with(&self, sink: Arc<dyn Sink>) -> Self {
         let sinks = self.sinks.iter().cloned().chain([sink]).collect();
-        Voice { sinks, told: self.told.clone() }
+        Voice { sinks, told: self.told.clone(), secrets: self.secrets.clone() }
     }
 
-    /// The same sinks, with numbers that go on where another voice goes on too.
+    /// The same sinks and secrets, with numbers that go on where another voice goes on too; what that one masks stays masked.
     #[must_use]
     pub fn beside(&self, other: &Voice) -> Self {
-        Voice { sinks: self.sinks.clone(), told: other.told.clone() }
+        self.secrets.remember(&other.secrets);
+        Voice { sinks: self.sinks.clone(), told: other.told.clone(), secrets: self.secrets.clone() }
+    }
+
+    /// The same, in a host that has these secrets.
+    #[must_use]
+    pub fn with_secrets(&self, secrets: Arc<Secrets>) -> Self {
+        Voice { sinks: self.sinks.clone(), told: self.told.clone(), secrets }
+    }
+
+    /// The secrets of the host.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
     }
 
     /// Tells every sink.
@@ -170,6 +185,18 @@ impl Teller {
     /// Tells every sink.
     pub fn tell(&self, event: &Event<'_>) {
         self.voice.tell(Some(&self.call), event);
+    }
+
+    /// The secrets of the host.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.voice.secrets
+    }
+
+    /// What takes secrets out of what is to be told.
+    #[must_use]
+    pub fn masker(&self) -> Arc<Masker> {
+        self.voice.secrets.masker()
     }
 }
 

@@ -4,14 +4,20 @@
 mod error;
 mod outcome;
 
+// How much of it, and where the rest is
+pub mod artifact;
+mod truncate;
+
 // What is told meanwhile
 mod event;
 
 // From one to the other
 mod trail;
 
+pub use self::artifact::{ArtifactError, Artifacts};
 pub use self::error::{CallError, ErrorKind, Fault, Retry, Rule, Stage};
 pub use self::event::{Event, Level, Sink, Teller, Told, Tracing, Voice};
 pub(crate) use self::outcome::milliseconds;
 pub use self::outcome::{AttemptReport, Captured, Content, Outcome, Output, Report};
 pub(crate) use self::trail::Trail;
+pub use self::truncate::Truncated;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::error::{CallError, ErrorKind};
+use super::truncate::Truncated;
 use crate::call::CallId;
 use crate::catalog::CastReport;
 use crate::check::approve::Decision;
@@ -135,6 +136,12 @@ pub struct Report {
     pub attempts: Vec<AttemptReport>,
     /// What the call did to the world.
     pub effects: Vec<EffectRecord>,
+    /// Whether the result is that of an earlier call, which was kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
+    /// What was cut off the result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<Truncated>,
     /// Why it was not tried again, where it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_retried: Option<&'static str>,

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Teller, Voice};
-use crate::call::{Call, CallId};
+use super::truncate::Reader;
+use super::{Artifacts, CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Teller, Voice};
+use crate::call::{AcceptedCall, Call, CallId};
+use crate::catalog::Tool;
 use crate::check::approve::Decision;
 use crate::check::repeat::Remembered;
+use crate::guard::cache::Fill;
 use crate::guard::usage::Bill;
+use crate::limits::Limits;
 
 pub(crate) struct Trail {
     call: CallId,
@@ -21,10 +25,21 @@ pub(crate) struct Trail {
     pub(crate) repeats: Option<Remembered>,
     /// Where it is written down what the call uses, once it may use something.
     pub(crate) bill: Option<Bill>,
+    /// Where the cache waits for what the call comes to.
+    pub(crate) fill: Option<Fill>,
+    reader: Reader,
 }
 
 impl Trail {
-    pub(crate) fn start(call: &Call, voice: Arc<Voice>) -> Self {
+    /// `tool` is the one that is asked for, where there is one.
+    pub(crate) fn start(
+        call: &Call,
+        tool: Option<&Arc<Tool>>,
+        voice: Arc<Voice>,
+        artifacts: Option<Arc<dyn Artifacts>>,
+    ) -> Self {
+        let shown = voice.secrets().masker().call(call, tool.map(|tool| &**tool));
+        let call = shown.as_ref().unwrap_or(call);
         let teller = Teller::new(call.id.clone(), voice);
         teller.tell(&Event::CallStarted { call });
         Trail {
@@ -36,11 +51,41 @@ impl Trail {
             report: Report::default(),
             repeats: None,
             bill: None,
+            fill: None,
+            reader: Reader { bytes_max: Limits::default().reader_bytes_max, artifacts },
         }
     }
 
-    pub(crate) fn end(mut self, mut result: Result<Output, CallError>) -> Outcome {
+    /// The arguments fit.
+    pub(crate) fn accepted(&mut self, call: &AcceptedCall) {
+        let shown = self.teller.masker().accepted(call);
+        let call = shown.as_ref().unwrap_or(call);
+        self.teller.tell(&Event::CallAccepted { call });
+        self.report.cast = call.cast.clone();
+        self.reader.bytes_max = call.tool.limits.reader_bytes_max;
+    }
+
+    /// The call needs not run: an earlier one has come to this.
+    pub(crate) fn cached(&mut self, output: Output) -> Output {
+        self.report.cached = true;
+        output
+    }
+
+    /// The call is over: what came of it is masked, remembered, kept whole, and then cut for its reader.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is as if the caller had gone away before.
+    pub(crate) async fn end(mut self, mut result: Result<Output, CallError>) -> Outcome {
+        // The result of an attempt was masked already; an error of a check, or an answer that was stored long ago, was not.
+        self.teller.masker().result_in(&mut result);
+        if let (Some(fill), Ok(output)) = (self.fill.take(), &result) {
+            let without_effect = self.report.effects.is_empty() && self.report.effects_unlisted == 0;
+            fill.settle(without_effect.then_some(output));
+        }
         let again = self.repeats.take().and_then(|repeats| repeats.end(&result));
+        self.report.truncated = self.reader.cut(&self.tool, &mut result).await;
+        let errors = self.report.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut());
+        errors.for_each(|error| self.reader.cut_error(error));
         if let Ok(output) = &mut result {
             output.notes.extend(again);
         }

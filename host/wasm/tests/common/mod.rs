@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use toolpost_core::catalog::Base;
-use toolpost_core::catalog::settings::{LimitSettings, Span, ToolSettings};
+use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
 use toolpost_core::guard::Guards;
 use toolpost_core::{Call, CallError, Cast, Catalog, ErrorKind, Host, HostLimits, Outcome};
 use toolpost_wasm::{Component, Engine, EngineOptions};
@@ -71,13 +71,14 @@ pub fn host_with(names: &[&str], limits: &LimitSettings) -> Host {
     host_of(components.iter().map(|component| &**component), limits)
 }
 
-/// A host of these components, each function with the same limits.
+/// A host of these components, each function with the same limits; unless they say otherwise, a result is not cut.
 pub fn host_of<'a>(components: impl IntoIterator<Item = &'a Component>, limits: &LimitSettings) -> Host {
     let components: Vec<&Component> = components.into_iter().collect();
     for component in &components {
         assert_eq!(component.refused, [], "`{}` is to be taken as a whole", component.name);
     }
-    let settings = ToolSettings { limits: limits.clone(), ..ToolSettings::default() };
+    let limits = LimitSettings { reader: limits.reader.or(Some(Bytes(u64::MAX))), ..limits.clone() };
+    let settings = ToolSettings { limits, ..ToolSettings::default() };
     let mut catalog = Catalog::default();
     for component in components {
         for function in &component.functions {

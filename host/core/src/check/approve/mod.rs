@@ -38,6 +38,7 @@ use self::pending::{Pending, Session, Settled};
 use self::question::{Why, binding};
 use self::rules::{Action, Misfit, Placed, Rule, Subject};
 use crate::call::{AcceptedCall, PermittedCall};
+use crate::secret::Masker;
 use crate::tell::{CallError, ErrorKind, Event, Output, Stage, Trail};
 
 /// How long a question waits for its answer, unless it is said otherwise.
@@ -219,6 +220,11 @@ impl Approval {
         Explained { action: ruling.action, by, rules: rules.placed().map(said).collect() }
     }
 
+    /// Whether a rule denies the call. Nobody is asked.
+    pub(crate) fn denies(&self, call: &AcceptedCall) -> bool {
+        self.rules().rule_on(&Subject::of(call)).action == Action::Deny
+    }
+
     /// Judges a call, and asks somebody where the rules say so.
     ///
     /// # Errors
@@ -281,7 +287,7 @@ impl Approval {
             return Ok(Verdict::run(call));
         }
         for _ in 0..ROUNDS_MAX {
-            let make = || Question::about(&call, why.clone(), self.timeout);
+            let make = || Question::about(&call, why.clone(), self.timeout, &trail.teller.masker());
             let (question, asked) = self.pending.join(bound, make, |question| self.clone().settle(question))?;
             trail.teller.tell(&Event::Question { question: &question });
             let settled = asked.await;
@@ -368,8 +374,8 @@ impl Approval {
 ///
 /// # Errors
 /// A mask stands where no secret was.
-pub(crate) fn edited(arguments: Value, call: &AcceptedCall) -> Result<Value, String> {
-    shown::unmasked(arguments, &call.arguments)
+pub(crate) fn edited(arguments: Value, call: &AcceptedCall, masker: &Masker) -> Result<Value, String> {
+    shown::unmasked(arguments, &shown::masked_for(call, masker), &call.arguments)
 }
 
 fn cut(text: &str) -> &str {

@@ -11,11 +11,12 @@ use serde_json::Value;
 
 use super::matcher::{Place, Test};
 use super::rules::{Rule, Subject};
-use super::shown::{Shown, escaped, is_secret, masked, shown};
+use super::shown::{Shown, escaped, is_secret, masked_for, shown};
 use crate::call::{AcceptedCall, Caller};
 use crate::check::authorize::Pattern;
 use crate::check::repeat::{hash, text};
 use crate::effect::EffectClass;
+use crate::secret::Masker;
 
 /// What a person is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,9 +126,10 @@ pub(super) struct Why {
 }
 
 impl Question {
-    pub(super) fn about(call: &AcceptedCall, why: Why, timeout: Duration) -> Self {
+    pub(super) fn about(call: &AcceptedCall, why: Why, timeout: Duration, masker: &Masker) -> Self {
         let subject = Subject::of(call);
-        let arguments = masked(&call.arguments);
+        let arguments = masked_for(call, masker);
+        let text = |text: String| masker.text(&text).into_owned();
         let whole = arguments == call.arguments && shown(&arguments).whole;
         let id = format!("ask_{:020x}", fastrand::u128(..1 << 80));
         let always = (whole && why.lasting && !why.doubt).then(|| always(&subject, &id)).flatten();
@@ -144,9 +146,9 @@ impl Question {
             risk: Risk::of(subject.effect),
             arguments,
             arguments_hash: arguments_hash(call),
-            casts: casts(call),
-            why: why.words,
-            fault: why.fault,
+            casts: casts(call).into_iter().map(text).collect(),
+            why: text(why.words),
+            fault: why.fault.map(text),
             session: call.call.caller.session.is_some(),
             always,
             asked_at_ms,
@@ -249,18 +251,18 @@ fn casts(call: &AcceptedCall) -> Vec<String> {
 
 /// What an answer is bound to: everything that was shown, and who asked for it.
 pub(super) fn binding(call: &AcceptedCall, doubt: bool) -> [u8; 32] {
-    let Subject { tool, digest, effect, caller, arguments } = Subject::of(call);
+    let Subject { tool, digest, effect, caller, .. } = Subject::of(call);
     let groups = caller.groups.join("\n");
     let session = caller.session.as_deref().unwrap_or_default();
     let powers = call.tool.powers.join("\n");
     // A doubt about the session is another question than one about the call.
     let about = if doubt { "doubt" } else { "call" };
     let words = [about, tool, digest, effect.name(), &powers, &caller.id, &groups, session].map(str::as_bytes);
-    hash(&[&words[..], &[&text(arguments)]].concat())
+    hash(&[&words[..], &[&text(call.arguments_for_keys())]].concat())
 }
 
 pub(super) fn arguments_hash(call: &AcceptedCall) -> String {
-    hex(&hash(&[&text(&call.arguments)]))
+    hex(&hash(&[&text(call.arguments_for_keys())]))
 }
 
 fn hex(bytes: &[u8]) -> String {

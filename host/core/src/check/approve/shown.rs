@@ -6,14 +6,14 @@
 
 use serde_json::{Map, Value};
 
+use crate::call::AcceptedCall;
+use crate::secret::{MASK, Masker};
+
 /// The most that is shown of one call's arguments, in bytes.
 const SHOWN_BYTES_MAX: usize = 16 << 10;
 
 /// The longest list of plain values that is shown on one line, in bytes.
 const INLINE_BYTES_MAX: usize = 80;
-
-/// What stands for a secret.
-pub const MASK: &str = "***";
 
 /// Names of arguments, and of parameters in URLs, that are secrets; also behind an underscore, as in `client_secret`.
 const SECRETS: [&str; 12] = [
@@ -204,16 +204,23 @@ pub fn masked(arguments: &Value) -> Value {
     }
 }
 
+/// The arguments of a call for a person: without those that are secret, without the values of secrets that the host knows,
+/// and without what looks like a secret.
+pub(super) fn masked_for(call: &AcceptedCall, masker: &Masker) -> Value {
+    let mut arguments = masked(&call.tool.secret_arguments.replace(&call.arguments, |_| MASK.into()));
+    masker.value_in(&mut arguments);
+    arguments
+}
+
 /// Arguments that came back from somebody who saw only the masked ones: what was not changed is what it was.
 ///
 /// # Errors
 /// A mask stands where no secret was.
-pub(super) fn unmasked(edited: Value, original: &Value) -> Result<Value, String> {
-    let shown = masked(original);
-    if shown == *original {
+pub(super) fn unmasked(edited: Value, shown: &Value, original: &Value) -> Result<Value, String> {
+    if shown == original {
         return Ok(edited);
     }
-    let whole = restored(edited, &shown, original);
+    let whole = restored(edited, shown, original);
     if has_mask(&whole) && !has_mask(original) {
         return Err(format!("`{MASK}` stands for a secret that was not there; write the value itself"));
     }
