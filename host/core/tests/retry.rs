@@ -401,7 +401,7 @@ fn wrong_settings_of_retries_are_refused_with_what_is_allowed() {
     let names = "expected one of `none`, `fixed`, `exponential`";
     check(json!({"backoff": "linear"}), Err(&format!("unknown variant `linear`, {names}")));
     let both = json!({"backoff": {"fixed": {}, "exponential": {}}});
-    check(both, Err("expected one backoff; keep either `fixed` or `exponential`"));
+    check(both, Err("expected one of `fixed` and `exponential`, got several; keep one"));
     check(json!({"backoff": {"linear": {}}}), Err("unknown variant `linear`, expected `fixed` or `exponential`"));
     check(json!({"backoff": {"fixed": {"base": "1s"}}}), Err("unknown field `base`, expected `delay`"));
     let what = "a backoff, for example \"exponential\" or { fixed = { delay = \"1s\" } }";

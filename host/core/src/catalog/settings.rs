@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess};
 use serde::{Deserialize, Deserializer};
 
 use super::cast::Cast;
@@ -133,6 +135,23 @@ impl FromStr for Span {
             Ok(span) if !span.is_zero() => Ok(Span(span)),
             _ => Err(format!("`{text}` is no span of time above zero; write for example \"30s\" or \"500ms\"")),
         }
+    }
+}
+
+/// Reads one of several things out of a table that names it, and nothing else: an enum takes one entry, and would pass over
+/// another.
+///
+/// # Errors
+/// What stands there does not fit, or there is more than one entry; the error says what is allowed.
+pub(crate) fn one_of<'de, T, A>(mut map: A, known: &str) -> Result<T, A::Error>
+where
+    T: Deserialize<'de>,
+    A: MapAccess<'de>,
+{
+    let one = T::deserialize(MapAccessDeserializer::new(&mut map))?;
+    match map.next_key::<IgnoredAny>()? {
+        None => Ok(one),
+        Some(_) => Err(serde::de::Error::custom(format!("expected one of {known}, got several; keep one"))),
     }
 }
 

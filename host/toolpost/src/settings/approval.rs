@@ -80,17 +80,20 @@ impl JsonSchema for SecretSource {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let source = |key: &str| {
+        let source = |key: &str, words: &str| {
             json_schema!({
                 "type": "object",
-                "properties": {key: {"type": "string"}},
+                "properties": {key: {"type": "string", "description": words}},
                 "required": [key],
                 "additionalProperties": false,
             })
         };
         json_schema!({
             "description": "Where a secret stands: { env = \"NAME\" } or { file = \"PATH\" }.",
-            "anyOf": [source("env"), source("file")],
+            "anyOf": [
+                source("env", "The name of an environment variable."),
+                source("file", "A file; a relative path counts from the folder of the settings."),
+            ],
         })
     }
 }
@@ -104,7 +107,8 @@ impl ApprovalSettings {
     }
 
     /// How long a question waits, and how many may.
-    pub(crate) fn waiting(&self) -> (Duration, usize) {
+    #[must_use]
+    pub fn waiting(&self) -> (Duration, usize) {
         let timeout = self.timeout.map_or(TIMEOUT, |span| span.0);
         (timeout, self.max_pending.unwrap_or(PENDING_MAX))
     }

@@ -1,6 +1,7 @@
 //! `toolpost.example.toml`: every key is in it, every default that it shows is the real one, and every key does something.
 
 use std::path::Path;
+use std::sync::Once;
 
 use serde_json::json;
 use toolpost::{Builder, Loaded, Reloader, Settings};
@@ -43,6 +44,10 @@ fn settings(text: &str) -> Settings {
         true => text.replace("\ncache = \"/var/cache/", &cache),
         false => text.replace("\n[host]\n", &format!("\n[host]\n{cache}compiled\"\n")),
     };
+    let secret = format!("file = \"{OF_TESTS}/secret\"");
+    static WRITTEN: Once = Once::new();
+    WRITTEN.call_once(|| std::fs::write(format!("{OF_TESTS}/secret"), "long enough for a secret").unwrap());
+    let text = text.replace("env = \"TOOLPOST_WEBHOOK_SECRET\"", &secret).replace("file = \"webhook.secret\"", &secret);
     assert_eq!(faults(&text), Vec::<String>::new(), "{text}");
     Settings::parse(&text, &Path::new(ROOT).join("toolpost.toml")).unwrap()
 }
@@ -62,7 +67,9 @@ impl Made {
         let settings = settings(text);
         // What is not of a tool, and is not here, does nothing for the test either.
         let shared = (settings.host_limits(), settings.engine_options(), settings.store_dir());
-        let shared = format!("{shared:?} {:?} {:?} {:?}", settings.access, settings.repeat, settings.budget);
+        let approval = &settings.approval;
+        let asked = (approval.waiting(), approval.elsewhere.unwrap_or(true), approval.rules(), &approval.webhook);
+        let shared = format!("{shared:?} {:?} {:?} {:?} {asked:?}", settings.access, settings.repeat, settings.budget);
         self.0.reload_with(settings).await.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let catalog = self.0.host().catalog();
         let tools = catalog.tools().map(|tool| {

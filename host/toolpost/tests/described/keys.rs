@@ -36,6 +36,9 @@ impl Keys {
             Some(name) => self.schema.pointer(&name[1..]).unwrap(),
             None => said,
         };
+        if let Some(words) = said["enum"].as_array() {
+            return words.iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+        }
         let choices = said["oneOf"].as_array().or(said["anyOf"].as_array());
         let words = choices.into_iter().flatten().flat_map(|choice| match choice["const"].as_str() {
             Some(word) => vec![word.to_owned()],
@@ -66,6 +69,10 @@ impl Keys {
                 self.visit(&format!("{place}/properties/{name}"), of_key, value, found);
             } else if said["additionalProperties"].is_object() {
                 self.visit(&format!("{place}/additionalProperties"), &said["additionalProperties"], value, found);
+            }
+            // No two of them fit one name.
+            for said in said["patternProperties"].as_object().into_iter().flat_map(|patterns| patterns.values()) {
+                self.visit(&format!("{place}/patternProperties"), said, value, found);
             }
         }
     }

@@ -8,11 +8,11 @@ use std::fmt;
 
 use regex::{Regex, RegexBuilder};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Number, Value};
 
+use crate::catalog::settings::one_of;
 use crate::check::authorize::Pattern;
 
 /// The most memory that a compiled regular expression may take, in bytes.
@@ -344,7 +344,7 @@ impl<'de> Deserialize<'de> for Test {
                 Pattern::new(text).map(Test::Glob).map_err(E::custom)
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Test, A::Error> {
-                match Written::deserialize(MapAccessDeserializer::new(map))? {
+                match one_of(map, "`glob`, `regex`, `equals` and `range`")? {
                     Written::Glob(pattern) => Ok(Test::Glob(pattern)),
                     Written::Regex(text) => Test::regex(&text).map_err(A::Error::custom),
                     Written::Equals(value) => Ok(Test::Equals(value)),

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::value::StrDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::AttemptInfo;
 use super::fence::ErrorClass;
-use crate::catalog::settings::Span;
+use crate::catalog::settings::{Span, one_of};
 
 /// The base for what was throttled, where the policy's own is shorter.
 pub const THROTTLED_BASE_LEAST: Duration = Duration::from_secs(1);
@@ -218,13 +218,8 @@ impl<'de> Deserialize<'de> for Backoff {
                     Named::Exponential => Backoff::default(),
                 })
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Backoff, A::Error> {
-                let table = Table::deserialize(MapAccessDeserializer::new(&mut map))?;
-                // An enum takes one entry, and would pass over another.
-                if map.next_key::<IgnoredAny>()?.is_some() {
-                    return Err(A::Error::custom("expected one backoff; keep either `fixed` or `exponential`"));
-                }
-                Ok(match table {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Backoff, A::Error> {
+                Ok(match one_of(map, "`fixed` and `exponential`")? {
                     Table::Fixed(fixed) => Backoff::Fixed(fixed),
                     Table::Exponential(exponential) => Backoff::Exponential(exponential),
                 })
