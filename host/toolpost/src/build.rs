@@ -257,7 +257,14 @@ impl Builder {
             }
         }
         let secrets = self.secrets(&catalog, &mut faults);
-        let approval = approve::approval(&self.settings, self.store.as_ref(), self.approvers, &mut faults);
+        let (approval, webhook) = approve::approval(
+            &self.settings,
+            self.store.as_ref(),
+            self.approvers,
+            before.webhook.as_ref(),
+            &mut faults,
+        );
+        made.webhook = webhook;
         let host = Host::new(catalog)
             .with_approval(approval)
             .with_limits(limits)

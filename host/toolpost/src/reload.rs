@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use toolpost_core::Host;
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
+use crate::approve::Webhook;
 use crate::build::{Builder, Fault, Faults, Loaded};
 use crate::settings::{self, Settings};
 
@@ -25,6 +26,8 @@ pub(crate) struct Made {
     /// What was asked of the engine, and the engine; none where there is no component.
     pub(crate) engine: Option<(EngineOptions, Arc<Engine>)>,
     pub(crate) components: Vec<Arc<Component>>,
+    /// Who is asked over the network; none where the settings name nobody.
+    pub(crate) webhook: Option<Arc<Webhook>>,
 }
 
 impl Made {

@@ -392,3 +392,27 @@ fn an_old_signature_and_a_short_secret_are_worth_nothing() {
     }
     assert!(Seal::new(b"short").is_err());
 }
+
+#[tokio::test]
+async fn answers_that_are_on_their_way_arrive_after_the_settings_were_read_again() {
+    let folder = folder();
+    let (url, mut asked) = service(|_| StatusCode::ACCEPTED).await;
+    let text = hook(folder.path(), &url, "listen = \"127.0.0.1:0\"\n");
+    let loaded = builder(folder.path(), &text).load().await;
+    let reloader = loaded.reloader(folder.path().join("toolpost.toml"));
+    let mut question = async |path: &str| -> (tokio::task::JoinHandle<Outcome>, Value) {
+        let call = wipe(&loaded.host, path);
+        (call, serde_json::from_slice(&asked.recv().await.unwrap().1).unwrap())
+    };
+    let (before, first) = question("/a").await;
+    reloader.reload_with(settings(folder.path(), &format!("host.max_parallel = 3\n{text}"))).await.unwrap();
+    let (after, second) = question("/b").await;
+    assert_eq!(first["callback"]["url"], second["callback"]["url"], "answers are taken at one place");
+    for (call, question) in [(before, first), (after, second)] {
+        let (headers, body) = signed(&question, json!({"decision": "allow"}), SECRET);
+        let callback = |key: &str| question["callback"][key].as_str().unwrap();
+        let request = reqwest::Client::new().post(callback("url")).headers(headers).bearer_auth(callback("token"));
+        assert_eq!(request.body(body).send().await.unwrap().status().as_u16(), 200);
+        assert!(call.await.unwrap().result.is_ok());
+    }
+}

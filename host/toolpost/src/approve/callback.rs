@@ -120,6 +120,12 @@ impl Callback {
     }
 }
 
+impl PartialEq for Callback {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address && self.url == other.url
+    }
+}
+
 impl std::fmt::Debug for Callback {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Callback").field("address", &self.address).finish_non_exhaustive()

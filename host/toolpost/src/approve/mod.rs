@@ -24,13 +24,15 @@ use crate::build::Fault;
 use crate::settings::Settings;
 use crate::store::Store;
 
-/// What the settings and the store say of approval. Where a part of it cannot be had, nothing is allowed.
+/// What the settings and the store say of approval, and the web hook in it. Where a part of it cannot be had, nothing is
+/// allowed. A web hook of before goes on where it is the same: answers may be on their way to it.
 pub(crate) fn approval(
     settings: &Settings,
     store: Option<&Arc<Store>>,
     approvers: Vec<Arc<dyn Approver>>,
+    before: Option<&Arc<Webhook>>,
     faults: &mut Vec<Fault>,
-) -> Approval {
+) -> (Approval, Option<Arc<Webhook>>) {
     let said = &settings.approval;
     let mut rules = said.rules();
     let mut fault = |subject: &str, message: String| faults.push(Fault { subject: subject.into(), message });
@@ -50,11 +52,15 @@ pub(crate) fn approval(
     for approver in approvers {
         approval = approval.then(approver);
     }
-    if let Some(webhook) = &said.webhook {
-        match Webhook::new(settings, webhook) {
-            Ok(webhook) => approval = approval.then(Arc::new(webhook)),
-            Err(message) => fault("the web hook", message),
+    let mut webhook = None;
+    match said.webhook.as_ref().map(|said| Webhook::new(settings, said)).transpose() {
+        Ok(new) => {
+            webhook = new.map(|new| before.filter(|before| before.is(&new)).cloned().unwrap_or_else(|| Arc::new(new)));
         }
+        Err(message) => fault("the web hook", message),
+    }
+    if let Some(webhook) = &webhook {
+        approval = approval.then(webhook.clone());
     }
     if let Some(store) = store {
         approval = approval.writing(Arc::new(Book::of(store)));
@@ -62,5 +68,5 @@ pub(crate) fn approval(
             approval = approval.beside(Arc::new(Desk::of(store)));
         }
     }
-    approval
+    (approval, webhook)
 }

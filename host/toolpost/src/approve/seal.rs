@@ -21,6 +21,13 @@ const SECRET_BYTES_LEAST: usize = 16;
 #[derive(Clone)]
 pub struct Seal(Hmac<Sha256>);
 
+impl PartialEq for Seal {
+    fn eq(&self, other: &Self) -> bool {
+        let signed = |seal: &Seal| seal.code(0, &[]).finalize().into_bytes();
+        signed(self) == signed(other)
+    }
+}
+
 impl Seal {
     /// A seal with that secret.
     ///

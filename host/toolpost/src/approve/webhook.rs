@@ -66,6 +66,11 @@ impl Webhook {
         Ok(Webhook { url: said.url.clone(), seal, client, callback })
     }
 
+    /// Whether it is the same service, with the same secret and the same place for answers.
+    pub(super) fn is(&self, other: &Webhook) -> bool {
+        self.url == other.url && self.seal == other.seal && self.callback == other.callback
+    }
+
     async fn post(&self, question: &Question) -> Result<Answer, String> {
         let mut body = json!({"question": question, "shown": question.shown().lines});
         let later = match &self.callback {
