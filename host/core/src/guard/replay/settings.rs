@@ -101,11 +101,13 @@ pub struct CustomKey(pub Arc<dyn CallKey>);
 /// The hash that makes a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum Hash {
+    /// BLAKE3, with 256 bits.
     #[default]
     Blake3,
+    /// SHA-256.
     Sha256,
+    /// SHA-512.
     Sha512,
 }
 
@@ -235,8 +237,12 @@ impl JsonSchema for KeyFrom {
             "minItems": 1,
             "maxItems": FIELDS_MAX,
         });
+        let words = |word: &str, words: &str| json_schema!({"type": "string", "const": word, "description": words});
         json_schema!({"description": "What makes two calls of a tool the same.", "anyOf": [
-            {"type": "string", "enum": ["none", "args", "caller", "call"]},
+            words("none", "Nothing, unless a caller gives a key to a tool that may change something."),
+            words("args", "All their arguments."),
+            words("caller", "The key that the caller gives. A call without one is refused."),
+            words("call", "The id of the call."),
             {
                 "type": "object",
                 "properties": {"fields": fields},
