@@ -104,6 +104,16 @@ fn nap_is_built_from_its_sources() {
 }
 
 #[test]
+fn fetch_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("fetch");
+}
+
+#[test]
+fn orders_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("orders");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }
