@@ -86,7 +86,7 @@ fn closed(loaded: &Loaded) -> Vec<(String, BTreeSet<Power>)> {
     let closed = catalog.tools().map(|tool| {
         let component = loaded.components.iter().find(|component| is_of(tool, component));
         let powers = component.into_iter().flat_map(|component| &component.imports).map(|import| import.power);
-        (tool.name.clone(), powers.filter(|power| power.is_closed()).collect())
+        (tool.name.clone(), powers.filter(|power| power.is_closed(&tool.grants)).collect())
     });
     closed.filter(|(_, powers): &(_, BTreeSet<Power>)| !powers.is_empty()).collect()
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use toolpost::core::catalog::Origin;
+use toolpost::core::catalog::grants::Grants;
 use toolpost::core::catalog::shape::Shape;
 use toolpost::wasm::{Component, Function, Power};
 use toolpost::{Builder, Limits, Loaded, Settings, Tool};
@@ -35,7 +36,7 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
         return Err(Stop::faults(faults));
     }
     only(&mut settings, &args.file);
-    let limits = common_limits(&settings);
+    let (limits, grants) = (common_limits(&settings), common_grants(&settings));
     // The settings name the file already, or there it is under its own name.
     let is_named = !settings.components.is_empty();
     let builder = Builder::new().settings(settings);
@@ -57,15 +58,17 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
             "name": component.name,
             "digest": component.digest,
             "bytes": component.bytes,
-            "effect": component.effect(),
+            "effect": component.effect(&grants),
             "imports": component.imports,
+            "powers": powers(component, &grants),
+            "grants": grants,
             "limits": limits,
             "tools": sheets.collect::<Vec<_>>(),
             "refused": component.refused,
             "warnings": component.warnings,
         }))?;
     } else {
-        print::out(sheet(component, &tools, limits).join("\n"))?;
+        print::out(sheet(component, &tools, limits, &grants).join("\n"))?;
         for warning in &component.warnings {
             print::note(print::visible(warning));
         }
@@ -87,7 +90,12 @@ fn common_limits(settings: &Settings) -> Limits {
     settings.components.values().fold(limits, |limits, said| limits.with(&said.limits))
 }
 
-fn sheet(component: &Component, tools: &[&Tool], limits: Limits) -> Vec<String> {
+/// What the component's tools may reach, but for those that have their own grants.
+fn common_grants(settings: &Settings) -> Grants {
+    settings.components.values().fold(Grants::default(), |grants, said| grants.with(&said.grants))
+}
+
+fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants) -> Vec<String> {
     let (bold, dim) = (styled(BOLD), styled(DIM));
     let shown = limit_words(limits);
     let (first, rest) = shown.split_at(shown.len() / 2);
@@ -98,14 +106,15 @@ fn sheet(component: &Component, tools: &[&Tool], limits: Limits) -> Vec<String> 
             print::bytes(component.bytes),
             component.digest
         ),
-        format!("effect  {} {dim}(with nothing granted){dim:#}", component.effect().name()),
-        format!("asks    {}", asks(component)),
-        format!("limits  {},", first.join(", ")),
-        format!("        {}", rest.join(", ")),
+        format!("effect  {} {dim}({}){dim:#}", component.effect(grants).name(), with(grants)),
+        format!("asks    {}", asks(component, grants)),
     ];
+    lines.extend(grant_lines(grants, "grants  "));
+    lines.push(format!("limits  {},", first.join(", ")));
+    lines.push(format!("        {}", rest.join(", ")));
     for function in &component.functions {
         match tools.iter().find(|tool| is_behind(function, tool)) {
-            Some(tool) => lines.extend(tool_lines(component, function, tool, limits)),
+            Some(tool) => lines.extend(tool_lines(component, function, tool, limits, grants)),
             None => lines.push(format!("\n{dim}left out:{dim:#} {}: hidden by the settings", function.path())),
         }
     }
@@ -120,14 +129,20 @@ fn is_behind(function: &Function, tool: &Tool) -> bool {
 }
 
 /// A tool: how it is called, what it does, and how it differs from the others.
-fn tool_lines(component: &Component, function: &Function, tool: &Tool, common: Limits) -> Vec<String> {
+fn tool_lines(component: &Component, function: &Function, tool: &Tool, common: Limits, grants: &Grants) -> Vec<String> {
     let (bold, dim) = (styled(BOLD), styled(DIM));
     let result = function.result.as_ref().map_or_else(String::new, |result| format!(" -> {}", result.wit()));
     let takes = Shape::wit_fields(&function.parameters);
     let mut lines = vec![format!("\n{bold}{}{bold:#}({takes}){result}", tool.name)];
     lines.extend(tool.description.lines().map(|line| format!("  {}", print::words(line))));
-    if tool.effect != component.effect() {
+    if tool.effect != component.effect(grants) {
         lines.push(format!("  {dim}effect{dim:#} {}", tool.effect.name()));
+    }
+    if tool.grants != *grants {
+        match tool.grants.lines().is_empty() {
+            true => lines.push(format!("  {dim}grants{dim:#} nothing")),
+            false => lines.extend(grant_lines(&tool.grants, &format!("  {dim}grants{dim:#} "))),
+        }
     }
     let common = limit_words(common);
     let own: Vec<String> = limit_words(tool.limits).into_iter().filter(|limit| !common.contains(limit)).collect();
@@ -154,16 +169,28 @@ fn limit_words(limits: Limits) -> [String; 10] {
     ]
 }
 
-/// The powers that the imports stand for, and which of them are open.
-fn asks(component: &Component) -> String {
-    let mut powers: BTreeMap<Power, usize> = BTreeMap::new();
-    for import in component.imports.iter().filter(|import| import.power != Power::Plumbing) {
-        *powers.entry(import.power).or_default() += 1;
-    }
+/// Each grant on a line of its own, below the first.
+fn grant_lines(grants: &Grants, head: &str) -> Vec<String> {
+    let rest = " ".repeat(8);
+    let heads = std::iter::once(head).chain(std::iter::repeat(rest.as_str()));
+    heads.zip(grants.lines()).map(|(head, grant)| format!("{head}{grant}")).collect()
+}
+
+fn with(grants: &Grants) -> &'static str {
+    if *grants == Grants::default() { "with nothing granted" } else { "with what is granted" }
+}
+
+/// The powers that the imports stand for, and whether they are open.
+fn powers(component: &Component, grants: &Grants) -> BTreeMap<Power, &'static str> {
+    let asked = component.imports.iter().filter(|import| import.power != Power::Plumbing);
+    asked.map(|import| (import.power, import.power.state(grants))).collect()
+}
+
+/// The same for a reader.
+fn asks(component: &Component, grants: &Grants) -> String {
     let dim = styled(DIM);
-    if powers.is_empty() {
-        return "nothing".into();
-    }
-    let shown = powers.keys().map(|power| format!("{} {dim}({}){dim:#}", power.describe(), power.state()));
-    shown.collect::<Vec<_>>().join(", ")
+    let shown = powers(component, grants);
+    let shown: Vec<String> =
+        shown.iter().map(|(power, state)| format!("{} {dim}({state}){dim:#}", power.describe())).collect();
+    if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
 }

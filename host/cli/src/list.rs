@@ -74,6 +74,7 @@ pub(crate) fn sheet(tool: &Tool) -> serde_json::Value {
         "name": tool.name,
         "description": tool.description,
         "effect": tool.effect,
+        "grants": tool.grants,
         "input_schema": tool.input_schema(),
         "output_schema": tool.output_schema(),
         "origin": tool.origin,

@@ -74,7 +74,7 @@ pub enum Fate {
     Done,
     /// It did not happen: the driver says so.
     Failed,
-    /// It did not happen: the gate refused it.
+    /// It did not happen: the gate, or its driver, refused it.
     Refused,
     /// It was cut off in flight; whether it happened is not known.
     Indeterminate,
@@ -119,6 +119,8 @@ struct Inner {
     inside: EffectClass,
     /// Calls inside of the attempt that run now, and may still change something.
     running_inside: usize,
+    /// Why the attempt was first kept from something.
+    refusal: Option<CallError>,
 }
 
 /// The leave to do one effect. Tell the gate how it went; a passage that is dropped untold counts as indeterminate.
@@ -134,7 +136,7 @@ impl Gate {
     #[must_use]
     pub fn new(attempt: u32) -> Self {
         let (records, inside) = (Vec::new(), EffectClass::Pure);
-        let inner = Inner { attempt, closed: false, records, unlisted: 0, inside, running_inside: 0 };
+        let inner = Inner { attempt, closed: false, records, unlisted: 0, inside, running_inside: 0, refusal: None };
         Gate { inner: Arc::new((Mutex::new(inner), Notify::new())), witnesses: Vec::new() }
     }
 
@@ -161,14 +163,7 @@ impl Gate {
         let witnessed = self.witnessed(&effect).await;
         let mut inner = self.lock();
         let fate = if inner.closed || witnessed.is_err() { Fate::Refused } else { Fate::Indeterminate };
-        let attempt = inner.attempt;
-        let index = if inner.records.len() < EFFECTS_LISTED_MAX {
-            inner.records.push(EffectRecord { effect, attempt, fate });
-            Some(inner.records.len() - 1)
-        } else {
-            inner.unlisted += 1;
-            None
-        };
+        let index = inner.write_down(effect, fate);
         if inner.closed {
             return Err(over());
         }
@@ -184,6 +179,36 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Writes down an effect that a driver refuses before it asks for leave, and why.
+    pub fn refuse(&self, effect: Effect, why: CallError) {
+        let mut inner = self.lock();
+        inner.write_down(effect, Fate::Refused);
+        inner.refusal.get_or_insert(why);
+    }
+
+    /// Notes why the attempt is kept from something that is no effect, such as the rest of an answer that is too long.
+    pub fn keep_from(&self, why: CallError) {
+        self.lock().refusal.get_or_insert(why);
+    }
+
+    /// The reason for a failure. A tool that fails after it was refused something says so in its own words, or not at all;
+    /// the caller is told the refusal, because that is what can be changed.
+    #[must_use]
+    pub fn explain(&self, error: CallError) -> CallError {
+        let refusal = match error.kind {
+            ErrorKind::ToolFailed { .. } | ErrorKind::Trapped => self.lock().refusal.clone(),
+            _ => None,
+        };
+        match refusal {
+            Some(refusal) => CallError {
+                message: format!("{}; the tool ended with: {}", refusal.message, error.message),
+                source: error.source,
+                ..refusal
+            },
+            None => error,
+        }
     }
 
     /// Asks whether the attempt still runs, for what only the host notices, such as a line of log.
@@ -266,6 +291,18 @@ impl Drop for Within {
     }
 }
 
+impl Inner {
+    /// Where it stands in the list; nowhere when that is full.
+    fn write_down(&mut self, effect: Effect, fate: Fate) -> Option<usize> {
+        if self.records.len() >= EFFECTS_LISTED_MAX {
+            self.unlisted += 1;
+            return None;
+        }
+        self.records.push(EffectRecord { effect, attempt: self.attempt, fate });
+        Some(self.records.len() - 1)
+    }
+}
+
 impl Passage {
     /// The effect happened.
     pub fn done(self) {
@@ -275,6 +312,12 @@ impl Passage {
     /// The effect did not happen.
     pub fn failed(self) {
         self.settle(Fate::Failed);
+    }
+
+    /// The effect did not happen: the driver, which had leave, found that it must not. Why, it tells by
+    /// [`Attempt::keep_from`](crate::Attempt::keep_from).
+    pub fn refused(self) {
+        self.settle(Fate::Refused);
     }
 
     fn settle(self, fate: Fate) {

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::catalog::grants::Grants;
 use crate::catalog::settings::LimitSettings;
 use crate::catalog::shape::{Field, Shape};
 use crate::catalog::{Base, Cast, Origin, SecretArguments, Tool};
@@ -148,9 +149,10 @@ impl Native {
             cast: self.cast.unwrap_or(self.base.cast),
             secret_arguments: SecretArguments::default(),
             secrets: self.secrets,
-            grants: String::new(),
             limits: self.base.limits.with(&self.limits),
             guards: self.base.guards.with(&self.guard),
+            // The host cannot look into a function of its own program, and so cannot hold it to grants.
+            grants: Grants::default(),
             origin: Origin::Native,
             runner: Arc::new(Function(function)),
         }

@@ -117,6 +117,20 @@ impl Attempt {
         Ok(passage)
     }
 
+    /// Writes down an effect that is not granted, and why; the tool's log has the reason too. Where the tool fails on it, the
+    /// caller is told the reason.
+    pub fn refuse(&self, mut effect: Effect, why: CallError) {
+        self.masker().effect_in(&mut effect);
+        self.log(Level::Warn, &why.message);
+        self.gate.refuse(effect, why);
+    }
+
+    /// As [`refuse`](Self::refuse), for what is no effect, such as the rest of an answer that is too long.
+    pub fn keep_from(&self, why: CallError) {
+        self.log(Level::Warn, &why.message);
+        self.gate.keep_from(why);
+    }
+
     /// Says how far the work is. Nothing is said any more once the attempt is over, or has said very much already.
     pub fn progress(&self, done: u64, total: Option<u64>, message: Option<&str>) {
         if self.gate.check().is_ok() && self.meter.progress_left.take(1) {

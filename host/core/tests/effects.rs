@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use toolpost_core::effect::{EFFECTS_LISTED_MAX, Fate};
-use toolpost_core::{Call, Catalog, Effect, EffectClass, ErrorKind, Gate, Host, Native, Stage};
+use toolpost_core::{Call, CallError, Catalog, Effect, EffectClass, ErrorKind, Gate, Host, Native, Outcome, Stage};
 
 fn effect(target: &str) -> Effect {
     Effect { class: EffectClass::Writes, action: "files.write".into(), target: target.into(), detail: None }
@@ -75,6 +75,46 @@ async fn effects_past_the_list_are_counted_and_still_pass() {
     let (records, unlisted) = gate.records();
     assert_eq!((records.len(), unlisted), (EFFECTS_LISTED_MAX, 6));
     assert!(records.iter().all(|record| record.fate == Fate::Done));
+}
+
+/// What a call of a tool comes to that is refused two things and then ends with that error.
+async fn refused_and_then(error: CallError) -> Outcome {
+    let tool = Native::new("work", "").effect(EffectClass::Writes).run(move |attempt| {
+        let error = error.clone();
+        async move {
+            let denied =
+                |what: &str| CallError::new(ErrorKind::CapabilityDenied, Stage::Run, format!("{what} is not granted"));
+            attempt.refuse(effect("a"), denied("a"));
+            attempt.pass(effect("b")).await?.refused();
+            attempt.keep_from(denied("b"));
+            Err(error)
+        }
+    });
+    let mut catalog = Catalog::default();
+    catalog.add(tool).unwrap();
+    Host::new(catalog).call(Call::new("work", json!({}))).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_driver_refuses_is_written_down_and_is_why_the_tool_failed() {
+    for kind in [ErrorKind::ToolFailed { retryable: true }, ErrorKind::Trapped] {
+        let outcome = refused_and_then(CallError::new(kind, Stage::Run, "no luck")).await;
+        let error = outcome.result.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::CapabilityDenied);
+        assert_eq!(error.message, "a is not granted; the tool ended with: no luck");
+        let fates: Vec<_> = outcome.report.effects.iter().map(|record| record.fate).collect();
+        assert_eq!(fates, [Fate::Refused, Fate::Refused]);
+        assert_eq!(outcome.report.attempts[0].log.text, "warn: a is not granted\nwarn: b is not granted\n");
+        assert_eq!(outcome.report.attempts.len(), 1, "the same refusal would come again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_no_refusal_brings_about_stays_what_it_is() {
+    for kind in [ErrorKind::OutOfFuel, ErrorKind::InvalidArguments, ErrorKind::Internal] {
+        let outcome = refused_and_then(CallError::new(kind, Stage::Run, "no luck")).await;
+        assert_eq!(outcome.result.unwrap_err().message, "no luck");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use toolpost_core::catalog::Base;
+use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
 use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
@@ -311,6 +312,8 @@ impl Builder {
             limits: Limits::default().with(&self.settings.limits),
             guards: Guards::default().with(&self.settings.guard),
             cast: self.settings.host.cast.unwrap_or_default(),
+            // Grants are given to components, never to whatever comes along.
+            grants: Grants::default(),
         }
     }
 
@@ -381,12 +384,14 @@ impl Builder {
         }
         let said = Said { settings: &self.settings, name, component: settings };
         let mut faults = said.faults(&component);
-        let Base { limits, guards, cast } = self.base();
+        let Base { limits, guards, cast, grants } = self.base();
         let base = Base {
             limits: limits.with(&settings.limits),
             guards: guards.with(&settings.guard),
             cast: settings.cast.unwrap_or(cast),
+            grants: grants.with(&settings.grants),
         };
+        faults.extend(component.takes(&base.grants).err());
         let mut extended = catalog.clone();
         for function in &component.functions {
             let path = function.path();

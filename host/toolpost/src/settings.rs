@@ -24,6 +24,7 @@ use toolpost_wasm::EngineOptions;
 pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
 pub use self::read::Fault;
 pub use self::schema::schema;
+pub use toolpost_core::catalog::grants::GrantSettings;
 pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
 
 /// The name under which the file is looked for.
@@ -163,6 +164,9 @@ pub struct ComponentSettings {
     /// Limits of the component's tools. Default: the host's.
     #[serde(default)]
     pub limits: LimitSettings,
+    /// What the component's tools may reach. Default: nothing.
+    #[serde(default)]
+    pub grants: GrantSettings,
     /// What is said of single tools, by the function's name in WIT, or `interface#function` where two have the same.
     #[serde(default)]
     pub tools: BTreeMap<String, ToolSettings>,

@@ -86,6 +86,39 @@ defaults = { pattern = 5 }
 }
 
 #[tokio::test]
+async fn a_grant_of_what_a_component_does_not_ask_for_is_a_fault() {
+    let use_of = "`grants.net` is of no use to it: it does not import `wasi:http/outgoing-handler`; take the grant out";
+    let net = "grants.net = [{ to = \"https://a.org/**\" }]";
+    let text = format!("[components.divide]\npath = \"divide.wasm\"\n{net}\n");
+    check(&text, &[&format!("component `divide`: {use_of}")], 0).await;
+    let text = format!("[components.divide]\npath = \"divide.wasm\"\n[components.divide.tools.divide]\n{net}\n");
+    check(&text, &[&format!("component `divide`: `divide` (line 4): {use_of}")], 0).await;
+}
+
+#[tokio::test]
+async fn a_tools_grants_take_the_place_of_its_components_and_say_what_it_may_do() {
+    let text = r#"[components.orders]
+path = "orders.wasm"
+grants.net = [{ to = "https://a.org/**", methods = ["POST"] }]
+tools.find.grants.net = [{ to = "https://a.org/orders/*" }]
+[components.fetch]
+path = "fetch.wasm"
+grants.net = [{ to = "https://a.org/**" }]
+tools.many.grants.net = []
+"#;
+    let host = builder(text).build().await.unwrap();
+    let catalog = host.catalog();
+    let tool = |name: &str| {
+        let tool = catalog.find(name).unwrap();
+        (tool.effect.name(), tool.grants.lines())
+    };
+    assert_eq!(tool("orders_create"), ("open", vec!["net POST https://a.org/**".into()]));
+    assert_eq!(tool("orders_find"), ("reads", vec!["net GET, HEAD https://a.org/orders/*".into()]));
+    assert_eq!(tool("fetch_request"), ("reads", vec!["net GET, HEAD https://a.org/**".into()]));
+    assert_eq!(tool("fetch_many"), ("pure", Vec::new()));
+}
+
+#[tokio::test]
 async fn a_component_whose_name_begins_no_tools_name_is_a_fault() {
     for name in ["", "日本", "2"] {
         let text = format!("[components.\"{name}\"]\npath = \"divide.wasm\"\n");
@@ -175,6 +208,6 @@ async fn a_file_that_the_settings_name_is_not_loaded_again_under_its_own_name() 
     let settings = "[components.words]\npath = \"text.wasm\"\ntools.echo.hidden = true";
     let loaded = builder(settings).tools(&file).tools(PREBUILT).load().await;
     let names: Vec<String> = loaded.components.iter().map(|component| component.name.clone()).collect();
-    assert_eq!(names, ["words", "divide", "hostile", "kitchen", "nap", "pi"]);
+    assert_eq!(names, ["words", "divide", "fetch", "hostile", "kitchen", "nap", "orders", "pi"]);
     assert_eq!(told(&loaded), Vec::<String>::new());
 }

@@ -37,6 +37,31 @@ fn what_all_calls_share_has_bounds_and_the_fault_has_a_line() {
 }
 
 #[test]
+fn a_grant_that_cannot_be_kept_is_a_fault_with_a_line() {
+    let check = |grant: &str, faults: &[&str]| check(&format!("[components.a]\npath = \"a.wasm\"\n{grant}"), faults);
+    check(
+        r#"grants.net = [{ to = "https://*.a.org:443/v1/**", methods = ["GET", "POST"], max_response = "8 MiB" }]"#,
+        &[],
+    );
+    check("grants.net = []", &[]);
+    check("grants.nte = []", &["toolpost.toml:3: unknown key `nte`; did you mean `net`?"]);
+    check(
+        r#"grants.net = [{ to = "https://a.org/**", method = ["GET"] }]"#,
+        &["toolpost.toml:3: unknown key `method`; did you mean `methods`?"],
+    );
+    check(
+        "grants.net = [\n  { to = \"https://a.org/**\" },\n  { to = \"https://a.org\" },\n]",
+        &["toolpost.toml:5: `https://a.org` names no path; write \"https://a.org/**\" for all of them"],
+    );
+    check(
+        "[components.a.tools.f]\ngrants.net = [{ to = \"https://*/**\" }]",
+        &[
+            "toolpost.toml:4: `https://*/**` has no host that can be granted: a host is a name, an address, or `*.` and a name",
+        ],
+    );
+}
+
+#[test]
 fn limits_have_bounds_wherever_they_are_set() {
     check("[limits]\nfuel = 1\nmemory = \"4 GiB\"", &[]);
     check(

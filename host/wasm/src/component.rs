@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::ToolSettings;
 use toolpost_core::catalog::shape::{Field, Shape};
 use toolpost_core::catalog::{Base, Origin, SecretArguments, tool_name};
@@ -16,6 +17,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::cache::hex;
+use crate::capability::net::client::Client;
 use crate::docs::{self, Documentation};
 use crate::engine::Engine;
 use crate::import::{Import, Power};
@@ -49,6 +51,7 @@ pub struct Component {
     /// The text beside it that documents it.
     wit: Option<String>,
     linked: Arc<InstancePre<State>>,
+    client: Arc<Client>,
     fuel: bool,
 }
 
@@ -177,6 +180,7 @@ impl Engine {
             warnings,
             wit: wit.map(str::to_owned),
             linked: Arc::new(linked),
+            client: self.client.clone(),
             fuel: self.fuel,
         })
     }
@@ -253,19 +257,38 @@ fn function(
 }
 
 impl Component {
-    /// What the component can do to the world, with nothing granted to it.
+    /// What a tool of the component can do to the world, with that granted to it.
     #[must_use]
-    pub fn effect(&self) -> EffectClass {
-        let effects = self.imports.iter().map(|import| import.power.effect_ungranted());
-        effects.max().unwrap_or(EffectClass::Pure)
+    pub fn effect(&self, grants: &Grants) -> EffectClass {
+        let granted = |import: &Import| import.power.effect(grants);
+        self.imports.iter().map(granted).max().unwrap_or(EffectClass::Pure)
     }
 
-    /// The powers that its imports stand for, in words, and what comes of each.
+    /// Whether it would send requests over HTTP.
     #[must_use]
-    pub fn powers(&self) -> Vec<String> {
+    pub fn asks_for_http(&self) -> bool {
+        self.imports.iter().any(|import| import.name.starts_with("wasi:http/outgoing-handler@"))
+    }
+
+    /// Grants of what the component does not ask for. Nobody means them: perhaps they belong to another component.
+    ///
+    /// # Errors
+    /// There is such a grant; the error names it.
+    pub fn takes(&self, grants: &Grants) -> Result<(), String> {
+        if grants.net.is_empty() || self.asks_for_http() {
+            return Ok(());
+        }
+        Err("`grants.net` is of no use to it: it does not import `wasi:http/outgoing-handler`; take the grant out"
+            .into())
+    }
+
+    /// The powers that its imports stand for, in words, and what comes of each with that granted.
+    #[must_use]
+    pub fn powers(&self, grants: &Grants) -> Vec<String> {
         let powers: BTreeSet<Power> = self.imports.iter().map(|import| import.power).collect();
         let asked = powers.into_iter().filter(|power| *power != Power::Plumbing);
-        asked.map(|power| format!("{} ({})", power.describe(), power.state())).collect()
+        let asked = asked.map(|power| format!("{} ({})", power.describe(), power.state(grants)));
+        asked.chain(grants.lines()).collect()
     }
 
     /// The name under which a function is a tool, unless settings say another.
@@ -280,7 +303,9 @@ impl Component {
     /// What the settings say of the tool does not fit it.
     pub fn tool(&self, function: &Function, base: &Base, settings: &ToolSettings) -> Result<Tool, String> {
         let name = settings.name.clone().unwrap_or_else(|| self.tool_name(function));
-        let runner = Exported::new(&self.linked, function.index, function.result.as_ref(), self.fuel);
+        self.takes(&Grants::default().with(&settings.grants))?;
+        let grants = base.grants.clone().with(&settings.grants);
+        let runner = Exported::new(&self.linked, function.index, function.result.as_ref(), &self.client, self.fuel);
         let mut tool = Tool {
             name,
             description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),
@@ -290,14 +315,14 @@ impl Component {
                 Some(Shape::Result { ok, .. }) => ok.as_deref().cloned(),
                 other => other.clone(),
             },
-            effect: settings.effect.unwrap_or_else(|| self.effect()),
-            powers: self.powers(),
+            effect: settings.effect.unwrap_or_else(|| self.effect(&grants)),
+            powers: self.powers(&grants),
             cast: settings.cast.unwrap_or(base.cast),
             secret_arguments: SecretArguments::find(&settings.secret_arguments, &function.parameters)?,
             secrets: BTreeSet::new(),
-            grants: String::new(),
             limits: base.limits.with(&settings.limits),
             guards: base.guards.clone().with(&settings.guard),
+            grants,
             origin: Origin::Component {
                 component: self.name.clone(),
                 digest: self.digest.clone(),

@@ -5,12 +5,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::Cache;
 use crate::capability;
+use crate::capability::net::client::{Client, NetOptions};
 use crate::state::State;
 
 /// After that many operations a guest lets us see whether its turn is over: some tens of microseconds of computing, or some
@@ -31,6 +33,8 @@ pub struct EngineOptions {
     pub cache_dir: Option<PathBuf>,
     /// How much compiled code is kept, in bytes; 1 GiB by default.
     pub cache_bytes_max: u64,
+    /// How tools that were granted the network reach it.
+    pub net: NetOptions,
     /// Whether operations are counted; on by default. Without it a guest that spins holds its worker until it ends: only
     /// for measuring what the counting costs.
     pub fuel: bool,
@@ -43,6 +47,7 @@ impl Default for EngineOptions {
             stack_bytes_max: 512 << 10,
             cache_dir: None,
             cache_bytes_max: 1 << 30,
+            net: NetOptions::default(),
             fuel: true,
         }
     }
@@ -63,6 +68,7 @@ pub struct Engine {
     pub(crate) linker: Linker<State>,
     pub(crate) cache: Option<Cache>,
     pub(crate) fuel: bool,
+    pub(crate) client: Arc<Client>,
     max_parallel: usize,
     allocation: Allocation,
 }
@@ -100,7 +106,9 @@ impl Engine {
             Some(dir) => Some(Cache::open(dir, options.cache_bytes_max, &engine)?),
             None => None,
         };
-        Ok(Engine { engine, linker, cache, fuel: options.fuel, max_parallel: options.max_parallel, allocation })
+        let client = Arc::new(Client::new(&options.net));
+        let EngineOptions { fuel, max_parallel, .. } = *options;
+        Ok(Engine { engine, linker, cache, fuel, client, max_parallel, allocation })
     }
 
     /// Calls that can run at once: as many as were asked for, or fewer where the operating system would run out of memory

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use toolpost_core::EffectClass;
+use toolpost_core::catalog::grants::Grants;
 
 /// The power that lies in an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -78,27 +79,36 @@ impl Power {
         matches!(self, Power::Plumbing | Power::Clocks | Power::Random)
     }
 
-    /// Whether it is closed to a tool that has not been granted it.
+    /// Whether it is closed to a tool that has been granted this.
     #[must_use]
-    pub fn is_closed(self) -> bool {
-        matches!(self, Power::Environment | Power::Files | Power::Sockets | Power::Http)
-    }
-
-    /// What comes of it when nothing is granted, in a word.
-    #[must_use]
-    pub fn state(self) -> &'static str {
+    pub fn is_closed(self, grants: &Grants) -> bool {
         match self {
-            Power::Stdio => "captured",
-            power if power.is_given() => "given",
-            power if power.is_closed() => "closed",
-            _ => "open",
+            Power::Environment | Power::Files | Power::Sockets => true,
+            Power::Http => grants.net.is_empty(),
+            _ => false,
         }
     }
 
-    /// What a tool can do to the world through this import when nothing has been granted to it. The host's own interfaces
-    /// are closed then; into one of the embedding program the host cannot look.
+    /// What a tool can do to the world through this import, with that granted to it. Without a grant the host's own
+    /// interfaces are closed; into one of the embedding program the host cannot look.
     #[must_use]
-    pub fn effect_ungranted(self) -> EffectClass {
-        if self == Power::Other { EffectClass::Open } else { EffectClass::Pure }
+    pub fn effect(self, grants: &Grants) -> EffectClass {
+        match self {
+            Power::Other => EffectClass::Open,
+            Power::Http => grants.net_effect().unwrap_or(EffectClass::Pure),
+            _ => EffectClass::Pure,
+        }
+    }
+
+    /// Whether it is open, in a word.
+    #[must_use]
+    pub fn state(self, grants: &Grants) -> &'static str {
+        match self {
+            Power::Stdio => "captured",
+            power if power.is_given() => "given",
+            power if power.is_closed(grants) => "closed",
+            Power::Http => "granted",
+            _ => "open",
+        }
     }
 }

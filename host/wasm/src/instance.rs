@@ -13,6 +13,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::answer::Answer;
+use crate::capability::net::client::Client;
 use crate::engine::YIELD_FUEL;
 use crate::state::State;
 use crate::trap;
@@ -24,6 +25,7 @@ pub(crate) struct Exported {
     linked: Arc<InstancePre<State>>,
     index: ComponentExportIndex,
     answer: Answer,
+    client: Arc<Client>,
     fuel: bool,
 }
 
@@ -32,9 +34,10 @@ impl Exported {
         linked: &Arc<InstancePre<State>>,
         index: ComponentExportIndex,
         result: Option<&Shape>,
+        client: &Arc<Client>,
         fuel: bool,
     ) -> Self {
-        Exported { linked: linked.clone(), index, answer: Answer::of(result), fuel }
+        Exported { linked: linked.clone(), index, answer: Answer::of(result), client: client.clone(), fuel }
     }
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
@@ -67,7 +70,7 @@ struct Running {
 impl Running {
     fn start(exported: &Exported, attempt: &Attempt) -> wasmtime::Result<Self> {
         let limits = attempt.call.tool.limits;
-        let mut store = Store::new(exported.linked.engine(), State::new(attempt.clone()));
+        let mut store = Store::new(exported.linked.engine(), State::new(attempt.clone(), &exported.client));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.result_bytes_max).unwrap_or(usize::MAX));
         store.set_max_component_handles(limits.handles_max as usize);

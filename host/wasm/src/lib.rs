@@ -2,7 +2,7 @@
 //!
 //! An [`Engine`] loads a [`Component`]; its [`Function`]s are [`Tool`](toolpost_core::Tool)s that a
 //! [`Host`](toolpost_core::Host) calls. Every attempt has a store of its own, with fuel, memory, handles and results
-//! bounded, and with nothing granted: no files, no environment, no network. This is the only package that names wasmtime.
+//! bounded, and with nothing granted that is not written down: no files, no environment, no network. This is the only package that names wasmtime.
 
 // The engine
 mod cache;
@@ -25,6 +25,8 @@ mod trap;
 mod turn;
 mod value;
 
+pub use capability::net::address::Resolver;
+pub use capability::net::client::NetOptions;
 pub use component::{COMPONENT_BYTES_MAX, Component, Function, LoadError, Refusal};
 pub use engine::{Allocation, Engine, EngineOptions, config, pool};
 pub use import::{Import, Power};

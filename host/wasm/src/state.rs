@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capability;
+use crate::capability::net::client::Client;
 use crate::limits::Limiter;
 use crate::turn::Turns;
 
@@ -16,23 +17,26 @@ pub struct State {
     attempt: Attempt,
     turns: Arc<Turns>,
     pub(crate) limiter: Limiter,
-    table: ResourceTable,
-    /// Made when the guest first asks for something of it; most calls that only compute never do.
+    // What is below is made when the guest first asks for something of it; most calls that only compute never do.
     wasi: Option<WasiCtx>,
+    /// It goes before the table: a request that the guest has left half done must not look finished.
+    net: Option<capability::net::Handle>,
+    client: Arc<Client>,
     http: WasiHttpCtx,
-    egress: capability::net::NoEgress,
+    table: ResourceTable,
 }
 
 impl State {
-    pub(crate) fn new(attempt: Attempt) -> Self {
+    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>) -> Self {
         let limits = attempt.call.tool.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles_max as usize);
         State {
             limiter: Limiter::new(limits.memory_bytes_max, attempt.meter.clone()),
             wasi: None,
+            net: None,
+            client: client.clone(),
             http: capability::net::context(),
-            egress: capability::net::NoEgress,
             table,
             turns: Turns::new(attempt.started, attempt.deadline),
             attempt,
@@ -79,6 +83,7 @@ impl WasiView for State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.turns.enter();
-        WasiHttpCtxView { hooks: &mut self.egress, table: &mut self.table, ctx: &mut self.http }
+        let hooks = self.net.get_or_insert_with(|| capability::net::Handle::new(&self.attempt, &self.client));
+        WasiHttpCtxView { hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }

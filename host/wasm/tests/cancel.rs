@@ -14,6 +14,7 @@ use common::door::{Door, GUEST, engine, guest_that_starts_with, host};
 use common::{assert_empty, call, figure, kind, prebuilt_file, span, timed};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
+use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
 use toolpost_core::{Call, Catalog, EffectClass, ErrorKind, Host, HostLimits, Outcome};
 use toolpost_wasm::Engine;
@@ -172,7 +173,7 @@ async fn a_dropped_call_of_a_tool_that_may_change_something_goes_on_and_leaves_n
     let engine = engine(&door);
     // What an embedder links is `open` unless the operator says otherwise.
     let guest = common::load(&engine, GUEST).unwrap();
-    assert_eq!(guest.effect(), EffectClass::Open);
+    assert_eq!(guest.effect(&Grants::default()), EffectClass::Open);
     let host = common::host_of([&guest], &time("9500ms"));
     let dropped = timeout(Duration::from_millis(3_500), call(&host, "guest_act_and_nap", json!({}))).await;
     assert!(dropped.is_err());

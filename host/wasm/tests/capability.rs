@@ -10,13 +10,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use common::asks::{self, Asked, HTTP, POLL, PREOPENS, SOCKETS, STDIN};
 use common::{blocking, call, span};
 use serde_json::{Value, json};
+use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::{Bytes, LimitSettings};
 use toolpost_core::{Call, CallId, Caller, Event, Level, Sink};
 
 /// Runs a guest that asks the host for something.
 fn answer(imports: &str, asked: &[Asked<'_>], signature: &str, core: &str, arguments: Value) -> Value {
     let guest = common::component(&asks::component(imports, asked, signature, core));
-    assert_eq!(guest.effect().name(), "pure", "nothing was granted");
+    assert_eq!(guest.effect(&Grants::default()).name(), "pure", "nothing was granted");
     let host = common::host_of([&guest], &LimitSettings::default());
     blocking(call(&host, "guest_f", arguments)).result.unwrap().value
 }

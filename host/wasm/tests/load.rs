@@ -9,6 +9,7 @@ use std::sync::Arc;
 use common::door;
 use common::{blocking, call, component, engine, load, prebuilt, prebuilt_file};
 use serde_json::json;
+use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
 use toolpost_core::catalog::{Origin, shape::Shape};
 use toolpost_core::{EffectClass, Tool};
@@ -214,9 +215,9 @@ fn the_effect_of_a_component_follows_from_what_it_imports() {
         let guest = import(name);
         let seen: Vec<_> = guest.imports.iter().map(|import| (&*import.name, import.power)).collect();
         assert_eq!(seen, [(name, power)]);
-        assert_eq!(guest.effect(), EffectClass::Pure, "{name}: nothing is granted");
+        assert_eq!(guest.effect(&Grants::default()), EffectClass::Pure, "{name}: nothing is granted");
     }
-    assert_eq!(component("(component)").effect(), EffectClass::Pure);
+    assert_eq!(component("(component)").effect(&Grants::default()), EffectClass::Pure);
 }
 
 #[test]
@@ -224,7 +225,7 @@ fn what_an_embedder_links_makes_a_tool_open_unless_an_operator_says_otherwise() 
     let engine = door::engine(&Arc::default());
     let guest = load(&engine, door::GUEST).unwrap();
     let seen: Vec<_> = guest.imports.iter().map(|import| (&*import.name, import.power)).collect();
-    assert_eq!((guest.effect(), seen), (EffectClass::Open, vec![("test:host/door", Power::Other)]));
+    assert_eq!((guest.effect(&Grants::default()), seen), (EffectClass::Open, vec![("test:host/door", Power::Other)]));
     for (said, wanted) in [(None, EffectClass::Open), (Some(EffectClass::Reads), EffectClass::Reads)] {
         let settings = ToolSettings { effect: said, ..ToolSettings::default() };
         let tool = guest.tool(&guest.functions[0], &common::strict(), &settings).unwrap();

@@ -81,7 +81,7 @@ impl Begun {
         let mut result = tokio::select! {
             biased;
             ended = timeout_at(attempt.deadline, running.as_mut()) => match ended {
-                Ok(Ok(result)) => result,
+                Ok(Ok(result)) => result.map_err(|error| attempt.gate().explain(error)),
                 Ok(Err(panic)) => Err(panicked(&*panic)),
                 Err(_) => Err(self.timed_out()),
             },

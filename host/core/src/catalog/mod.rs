@@ -14,6 +14,7 @@ pub mod schema;
 mod accept;
 
 // What the operator says
+pub mod grants;
 pub mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,6 +14,7 @@ use serde::de::{IgnoredAny, MapAccess};
 use serde::{Deserialize, Deserializer};
 
 use super::cast::Cast;
+use super::grants::GrantSettings;
 use crate::effect::EffectClass;
 use crate::guard::GuardSettings;
 
@@ -89,6 +90,9 @@ pub struct ToolSettings {
     /// Rates, room, prices, breaker and retries of this tool. Default: its component's.
     #[serde(default)]
     pub guard: GuardSettings,
+    /// What this tool may reach, in place of what its component may. Default: the same as its component.
+    #[serde(default)]
+    pub grants: GrantSettings,
     /// Whether the tool is left out. Default false.
     #[serde(default)]
     pub hidden: bool,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::cast::{self, Cast, nearest};
+use super::grants::Grants;
 use super::hidden::SecretArguments;
 use super::schema;
 use super::shape::{Field, Shape};
@@ -35,12 +36,12 @@ pub struct Tool {
     pub secret_arguments: SecretArguments,
     /// The secrets that it may have, by name.
     pub secrets: BTreeSet<String>,
-    /// What else it has been granted, as one text: two tools with the same text can reach the same.
-    pub grants: String,
     /// What one call of it may use.
     pub limits: Limits,
     /// What keeps it, and others from it, safe.
     pub guards: Guards,
+    /// What it may reach.
+    pub grants: Grants,
     /// Where it comes from.
     pub origin: Origin,
     /// What runs it.
@@ -56,6 +57,8 @@ pub struct Base {
     pub guards: Guards,
     /// How far arguments may be from its schema.
     pub cast: Cast,
+    /// What it may reach.
+    pub grants: Grants,
 }
 
 /// Where a tool comes from.

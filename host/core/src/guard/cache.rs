@@ -298,7 +298,7 @@ fn key(call: &AcceptedCall) -> Key {
         Origin::Component { digest, function, .. } => [digest, function].map(|part| add(part.as_bytes())),
         Origin::Native => ["native", &tool.name].map(|part| add(part.as_bytes())),
     };
-    add(tool.grants.as_bytes());
+    add(&serde_json::to_vec(&tool.grants).unwrap_or_default());
     add(&(tool.secrets.len() as u64).to_le_bytes());
     tool.secrets.iter().for_each(|secret| add(secret.as_bytes()));
     add(call.call.caller.id.as_bytes());

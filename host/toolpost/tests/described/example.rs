@@ -74,7 +74,7 @@ impl Made {
         let catalog = self.0.host().catalog();
         let tools = catalog.tools().map(|tool| {
             let about = (&tool.name, &tool.description, &tool.parameters, tool.effect, tool.cast);
-            format!("{about:?} {:?} {:?}", tool.limits, tool.guards)
+            format!("{about:?} {:?} {:?} {:?}", tool.limits, tool.guards, tool.grants)
         });
         tools.chain([shared]).collect::<Vec<_>>().join("\n")
     }

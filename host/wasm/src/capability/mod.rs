@@ -1,9 +1,11 @@
-//! What can a tool reach? A file for each capability. Nothing is granted unless it is written down; what is linked without
+//! What can a tool reach? A file or folder for each capability. Nothing is granted unless it is written down; what is linked without
 //! a grant answers, and refuses.
 
 // The outside, closed
-pub(crate) mod net;
 pub(crate) mod wasi;
+
+// The outside, as far as it is granted
+pub(crate) mod net;
 
 // The call itself
 mod tool;

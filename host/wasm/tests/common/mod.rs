@@ -14,6 +14,7 @@ pub mod asks;
 pub mod door;
 pub mod echo;
 pub mod guest;
+pub mod server;
 pub mod shapes;
 
 use std::collections::HashMap;

@@ -1,0 +1,110 @@
+//! One request, from leave to answer: it passes the gate before anything of it can be noticed, and the gate is told what
+//! became of it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use toolpost_core::catalog::grants::NetGrant;
+use toolpost_core::{Attempt, CallError, Effect, ErrorKind, Level, Stage};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::body::{AHEAD_BYTES_MAX, Bound, Draft, ResponseBody};
+use super::client::{Client, Errand, Failure};
+use super::pool::Lease;
+
+/// A request that a grant covers.
+pub(super) struct Exchange {
+    pub(super) attempt: Attempt,
+    pub(super) client: Arc<Client>,
+    pub(super) errand: Errand,
+    pub(super) effect: Effect,
+    pub(super) head: http::request::Parts,
+    pub(super) draft: Draft,
+    /// The length of the body, where the guest has said it.
+    pub(super) declared: Option<u64>,
+    pub(super) grant: NetGrant,
+    pub(super) silence_max: Duration,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+impl Exchange {
+    pub(super) async fn answer(mut self) -> Result<Response<WasiBody>, Error> {
+        if self.declared.is_some_and(|bytes| bytes <= AHEAD_BYTES_MAX) {
+            poll_fn(|task| self.draft.poll_ahead(task)).await?;
+        }
+        let bound = self.bound("the request", self.grant.max_request.0, "max_request");
+        let length = self.draft.bytes().max(self.declared.unwrap_or(0));
+        self.effect.detail = self.draft.describe(self.declared);
+        if !bound.fits(length) {
+            self.attempt.refuse(self.effect, bound.exceeded());
+            return Err(Error::HttpRequestBodySize(Some(bound.bytes_max)));
+        }
+        let passage = match self.attempt.pass(self.effect.clone()).await {
+            Ok(passage) => passage,
+            Err(refusal) => {
+                if refusal.kind != ErrorKind::Cancelled {
+                    self.attempt.keep_from(refusal);
+                }
+                return Err(Error::HttpRequestDenied);
+            }
+        };
+        let answered = self.bound("the answer", self.grant.max_response.0, "max_response");
+        let Exchange { attempt, client, errand, effect, head, draft, silence_max, place, .. } = self;
+        let body = draft.send(bound, errand.life.clone(), errand.upload.clone());
+        match client.send(&errand, Request::from_parts(head, body)).await {
+            Ok((response, lease)) => {
+                passage.done();
+                whole(response, lease, answered, silence_max, place)
+            }
+            Err(Failure::Prohibited(address, what)) => {
+                passage.refused();
+                let host = &errand.peer.host;
+                let why = CallError::new(
+                    ErrorKind::CapabilityDenied,
+                    Stage::Run,
+                    format!("`{host}` leads to {what}, where the tool may not go"),
+                );
+                attempt.keep_from(why.with_help(errand.peer.reach.help(address)));
+                Err(Error::DestinationIpProhibited)
+            }
+            Err(Failure::Unsent(error, why)) => {
+                passage.failed();
+                attempt.log(Level::Warn, &format!("{} {}: {why}", effect.action, effect.target));
+                Err(error)
+            }
+            // Whether it has arrived is not known: the passage is dropped untold.
+            Err(Failure::Cut(error, why)) => {
+                attempt.log(Level::Warn, &format!("{} {}: {why}", effect.action, effect.target));
+                Err(error)
+            }
+        }
+    }
+
+    fn bound(&self, what: &'static str, bytes_max: u64, key: &'static str) -> Bound {
+        Bound::new(&self.attempt, what, bytes_max, key, self.grant.to.to_string())
+    }
+}
+
+/// An answer with its body, which is cut off where it gets too long. One that says so beforehand is not read at all.
+fn whole(
+    response: Response<Incoming>,
+    lease: Lease,
+    bound: Bound,
+    silence_max: Duration,
+    place: OwnedSemaphorePermit,
+) -> Result<Response<WasiBody>, Error> {
+    use hyper::body::Body as _;
+
+    let (head, incoming) = response.into_parts();
+    if !bound.fits(incoming.size_hint().lower()) {
+        bound.attempt.keep_from(bound.exceeded());
+        return Err(Error::HttpResponseBodySize(Some(bound.bytes_max)));
+    }
+    let body = ResponseBody::new(incoming, lease, bound, silence_max, place);
+    Ok(Response::from_parts(head, body.boxed_unsync()))
+}

@@ -1,0 +1,126 @@
+//! Does a request fall under what was granted? And if not, which line of the settings would allow it?
+
+use toolpost_core::catalog::Origin;
+use toolpost_core::catalog::grants::{NetGrant, method_effect};
+use toolpost_core::{CallError, Effect, ErrorKind, Stage, Tool};
+use url::{Position, Url};
+use wasmtime_wasi_http::Error;
+
+/// The longest URL, in bytes.
+const URL_BYTES_MAX: usize = 8 << 10;
+
+/// What of a URL is shown, in bytes.
+const SHOWN_BYTES_MAX: usize = 2 << 10;
+
+/// The URL of a request in the normal form in which it is judged, shown and sent.
+pub(super) fn url(uri: &http::Uri) -> Result<Url, Error> {
+    let text = uri.to_string();
+    if text.len() > URL_BYTES_MAX {
+        return Err(Error::HttpRequestUriTooLong);
+    }
+    let url = Url::parse(&text).map_err(|_| Error::HttpRequestUriInvalid)?;
+    // A name before the host is taken for the host by who reads hastily.
+    let has_user = uri.authority().is_none_or(|authority| authority.as_str().contains('@'));
+    if has_user || !url.has_host() || climbs(url.path()) {
+        return Err(Error::HttpRequestUriInvalid);
+    }
+    Ok(url)
+}
+
+/// Whether some server may take a path for one that leads up and out of what it begins with: in its normal form, a path has
+/// no `..`, but one that is written twice or thrice removed, as in `%252e%2e%2f`, or with parameters, as in `..;`.
+fn climbs(path: &str) -> bool {
+    let mut plain = path.to_ascii_lowercase();
+    for _ in 0..3 {
+        plain = plain.replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\").replace("%25", "%");
+    }
+    plain.split(['/', '\\']).any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
+}
+
+/// The grant that covers a request.
+pub(super) fn covering<'g>(grants: &'g [NetGrant], method: &str, url: &Url) -> Option<(usize, &'g NetGrant)> {
+    grants.iter().enumerate().find(|(_, grant)| grant.methods.allows(method) && grant.to.covers(url))
+}
+
+/// A request as an effect on the world.
+pub(super) fn effect(method: &str, url: &Url) -> Effect {
+    let action = format!("net.{}", method.to_ascii_lowercase());
+    Effect { class: method_effect(method), action, target: shown(url), detail: None }
+}
+
+/// A URL for a reader: values of the query may be secrets, their names are not.
+fn shown(url: &Url) -> String {
+    let mut shown = url[..Position::AfterPath].to_owned();
+    let query = url.query().unwrap_or_default().split('&').filter(|part| !part.is_empty());
+    for (at, part) in query.enumerate() {
+        let name = part.split('=').next().unwrap_or_default();
+        shown.push(if at == 0 { '?' } else { '&' });
+        // What has no value is perhaps one.
+        shown.push_str(if part.contains('=') { name } else { "" });
+        shown.push_str(if part.contains('=') { "=*" } else { "*" });
+    }
+    shown.truncate(shown.floor_char_boundary(SHOWN_BYTES_MAX));
+    shown
+}
+
+/// No grant covers the request.
+pub(super) fn denied(tool: &Tool, method: &str, url: &Url) -> CallError {
+    let to = shown(&Url::parse(&url[..Position::AfterPath]).unwrap_or_else(|_| url.clone()));
+    let grant = format!("{{ to = \"{to}\", methods = [\"{method}\"] }}");
+    let component = match &tool.origin {
+        Origin::Component { component, .. } => component,
+        Origin::Native => &tool.name,
+    };
+    let help = if tool.grants.net.is_empty() {
+        format!("the operator can allow it with `grants.net = [{grant}]` in `[components.{component}]`")
+    } else {
+        format!("the operator can allow it with `{grant}` in `grants.net` of component `{component}`")
+    };
+    let message = format!("the tool may not send `{method} {to}`");
+    CallError::new(ErrorKind::CapabilityDenied, Stage::Run, message).with_help(help)
+}
+
+/// The grant covers no more requests.
+pub(super) fn used_up(grant: &NetGrant) -> CallError {
+    let message = format!("the tool has sent the {} requests that its grant allows", grant.max_requests);
+    CallError::new(ErrorKind::QuotaExceeded, Stage::Run, message)
+        .with_help(format!("the operator can raise `max_requests` in the grant of `{}`", grant.to))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use url::Url;
+
+    use super::{shown, url};
+
+    #[test]
+    fn a_path_that_some_server_reads_as_one_that_climbs_is_no_path() {
+        let ok = |text: &str| url(&text.parse().unwrap()).is_ok();
+        for path in ["", "/", "/a", "/a/..", "/a/%2e%2e/b", "/a%2fb", "/a...b/.hidden", "/a;b/c", "/100%25", "/%e4"] {
+            assert!(ok(&format!("https://a.org{path}")), "{path}");
+        }
+        for path in [
+            "/a/..%2fb",
+            "/a/%2e%2e%2fb",
+            "/a/%252e%252e/b",
+            "/a/..%5cb",
+            "/a/..;/b",
+            "/a/%25252e%25252e%25252fb",
+            "/a/.%2f",
+        ] {
+            assert!(!ok(&format!("https://a.org{path}")), "{path}");
+        }
+        assert!(!ok("https://user@a.org/") && !ok("https://user:pass@a.org/"));
+        assert!(!ok(&format!("https://a.org/{}", "a".repeat(9_000))));
+    }
+
+    #[test]
+    fn a_reader_sees_where_to_and_no_value() {
+        let shown = |text: &str| shown(&Url::parse(text).unwrap());
+        assert_eq!(shown("https://a.org:8443/b/c"), "https://a.org:8443/b/c");
+        assert_eq!(shown("https://a.org/b?id=7&key=geheim&geheim&&x="), "https://a.org/b?id=*&key=*&*&x=*");
+        assert_eq!(shown(&format!("https://a.org/{}", "a".repeat(5_000))).len(), 2 << 10);
+    }
+}
