@@ -63,8 +63,8 @@ fn inspect_shows_what_is_granted_and_what_is_not() {
     asks    standard input and output (captured), HTTP requests (granted)
     grants  net POST https://shop.example.com/orders
             net GET, HEAD https://*.example.org:8443/** (private networks too)
-    limits  fuel 1000000000, memory 64.0 MiB, time 30s, call_time 2m,
-            arguments 1.0 MiB, result 8.0 MiB, handles 10000, log 64.0 KiB, stdio 64.0 KiB
+    limits  fuel 1000000000, memory 64.0 MiB, time 30s, call_time 2m, arguments 1.0 MiB,
+            result 8.0 MiB, reader 64.0 KiB, handles 10000, log 64.0 KiB, stdio 64.0 KiB
 
     "#);
     let find: Vec<_> = sheet.lines().skip_while(|line| !line.starts_with("orders_find")).skip(1).collect();

@@ -50,8 +50,8 @@ struct Rooms {
     approval: Arc<Approval>,
     budgets: BudgetSettings,
     accounts: Arc<Accounts>,
-    ledger: Arc<Ledger>,
     cache: Arc<ResultCache>,
+    ledger: Arc<Ledger>,
     guarding: Arc<Guarding>,
     artifacts: Option<Arc<dyn Artifacts>>,
     voice: Arc<Voice>,
@@ -77,8 +77,8 @@ impl Host {
             approval: Arc::default(),
             budgets: BudgetSettings::default(),
             accounts: Arc::default(),
-            ledger: Arc::default(),
             cache: Arc::new(ResultCache::new(CACHED_BYTES_MAX)),
+            ledger: Arc::default(),
             guarding: Arc::new(Guarding::new(HostLimits::default())),
             artifacts: None,
             voice: Arc::default(),
@@ -275,10 +275,10 @@ impl Host {
 }
 
 impl Rooms {
-    /// What another host says, and what was learned here.
+    /// What another host says, and what was learned here. Each room stands here by name, so that none is forgotten.
     fn replaced(&self, by: &Rooms) -> Rooms {
-        let Rooms { catalog, access, repetition, checks, approval, cache, budgets, guarding, artifacts, voice, .. } =
-            by;
+        let Rooms { catalog, access, repetition, checks, approval, cache, budgets, .. } = by;
+        let Rooms { accounts: _, ledger: _, guarding, artifacts, voice, .. } = by;
         for tool in catalog.tools() {
             let before = self.catalog.find(&tool.name).ok();
             if let Some(before) = before.filter(|before| before.origin == tool.origin) {

@@ -107,6 +107,7 @@ async fn what_may_change_something_or_reads_without_a_ttl_is_never_answered_from
     for (effect, cache) in [
         (EffectClass::Writes, json!(true)),
         (EffectClass::Open, json!({"ttl": "60s"})),
+        (EffectClass::Writes, json!({"ttl": "60s"})),
         (EffectClass::Reads, json!(true)),
         (EffectClass::Pure, json!(false)),
     ] {

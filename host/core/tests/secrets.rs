@@ -453,3 +453,24 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn the_key_of_a_call_with_a_secret_argument_cannot_be_guessed_without_the_key_of_the_host() {
+    let key = async |host_key: u8, password: &str| {
+        let guard: GuardSettings = serde_json::from_value(json!({"idempotency": {"key": "args"}})).unwrap();
+        let tool =
+            Native::new("login", "").parameter("password", Shape::String).effect(EffectClass::Writes).guard(guard);
+        let mut tool = tool.run(|_| async { Ok(json!(1)) });
+        tool.secret_arguments = SecretArguments::find(&["/password".into()], &tool.parameters).unwrap();
+        let mut catalog = Catalog::default();
+        catalog.add(tool).unwrap();
+        let secrets = Arc::new(Secrets::default().with_key([host_key; 32]));
+        let host = Host::new(catalog).with_secrets(secrets);
+        let outcome = host.call(Call::new("login", json!({"password": password}))).await;
+        outcome.report.idempotency.unwrap().key.to_string()
+    };
+    let first = key(1, "hunter2hunter2").await;
+    assert_eq!(first, key(1, "hunter2hunter2").await);
+    assert_ne!(first, key(1, "hunter3hunter3").await);
+    assert_ne!(first, key(2, "hunter2hunter2").await);
+}

@@ -277,10 +277,10 @@ impl Builder {
             Some(bytes) => host.with_cached_results(bytes.0),
             None => host,
         };
-        let host = match &self.store {
+        let host = match self.store {
             Some(store) => host
-                .with_ledger(Arc::new(Ledger::new(Arc::new(LedgerTable::new(store.clone())))))
-                .with_artifacts(Arc::new(store.artifacts(&self.settings.artifacts))),
+                .with_artifacts(Arc::new(store.artifacts(&self.settings.artifacts)))
+                .with_ledger(Arc::new(Ledger::new(Arc::new(LedgerTable::new(store))))),
             None => host,
         };
         let host = self.checks.into_iter().fold(host, Host::with_check);

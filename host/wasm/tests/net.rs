@@ -12,6 +12,7 @@ use common::server::{self, effects, fetching, get, granted, grants, send, send_w
 use serde_json::{Value, json};
 use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
+use toolpost_core::guard::replay::IdempotencySettings;
 use toolpost_core::guard::retry::RetrySettings;
 use toolpost_core::guard::{GuardSettings, Guards};
 use toolpost_core::{Call, Catalog, EffectClass, ErrorKind, Host};
@@ -83,7 +84,7 @@ async fn scheme_port_method_and_path_must_all_be_granted() {
 #[tokio::test]
 async fn an_answer_comes_back_whole_and_the_effect_is_done() {
     let server = serve(|_| {
-        let mut answer = text(201, vec![7; 100_000]);
+        let mut answer = text(201, vec![7; 30_000]);
         answer.headers_mut().insert("x-shop", "yes".parse().unwrap());
         answer
     })
@@ -197,7 +198,9 @@ fn orders(url: &str, idempotency_key: bool) -> Host {
     let orders = common::prebuilt("orders");
     let net = json!([{"to": url, "methods": ["POST"], "idempotency_key": idempotency_key}]);
     let retry = RetrySettings { max_attempts: Some(3), ..RetrySettings::default() };
-    let guards = Guards::none().with(&GuardSettings { retry, ..GuardSettings::default() });
+    // A shop that knows such keys is asked again without harm.
+    let idempotency = IdempotencySettings { idempotent: Some(idempotency_key), ..IdempotencySettings::default() };
+    let guards = Guards::none().with(&GuardSettings { retry, idempotency, ..GuardSettings::default() });
     let base = Base { grants: grants(net), guards, ..common::strict() };
     let mut catalog = Catalog::default();
     for function in &orders.functions {
@@ -254,32 +257,28 @@ async fn a_shop_says_who_is_at_fault_and_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn requests_that_may_change_something_carry_a_key_where_that_is_asked_for() {
-    let server = serve(|_| text(409, "")).await;
-    let keys = |server: &server::Server| -> Vec<String> {
-        let key = |seen: &server::Seen| seen.headers["idempotency-key"].to_str().unwrap().to_owned();
-        server.seen().iter().map(key).collect()
-    };
+async fn requests_that_may_change_something_carry_a_key_that_is_the_same_in_every_attempt() {
+    // Every other request finds the shop closed.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let server = serve(move |_| match asked.fetch_add(1, SeqCst) % 2 {
+        0 => text(503, ""),
+        _ => text(201, json!({"order_id": "o", "item": "i", "amount": 1, "number": "R-1"}).to_string()),
+    })
+    .await;
     let host = orders(&server.url("/orders"), true);
-    let keyed = |key: &str, caller: &str| Call {
-        idempotency_key: Some(key.into()),
-        ..order("o-1", &server).by(toolpost_core::Caller::named(caller))
-    };
-    for call in [
-        keyed("pay 7", "ann"),
-        keyed("pay 7", "ann"),
-        keyed("pay 8", "ann"),
-        keyed("pay 7", "bob"),
-        order("o-1", &server),
-    ] {
-        drop(host.call(call).await);
+    let keyed = |key: &str| Call { idempotency_key: Some(key.into()), ..order("o-1", &server) };
+    for call in [keyed("pay 7"), keyed("pay 8"), order("o-1", &server), order("o-1", &server)] {
+        let outcome = host.call(call).await;
+        assert_eq!(outcome.report.attempts.len(), 2, "{:?}", outcome.result);
+        assert!(outcome.result.is_ok());
     }
-    let keys = keys(&server);
-    assert_eq!(keys[0], keys[1], "the same call again");
-    let mut others = keys[1..].to_vec();
-    others.dedup();
-    assert_eq!(others.len(), 4, "another key, another caller, another call: {keys:?}");
-    assert!(keys.iter().all(|key| key.len() == 32 && !key.contains("pay")));
+    let key = |seen: &server::Seen| seen.headers["idempotency-key"].to_str().unwrap().to_owned();
+    let keys: Vec<String> = server.seen().iter().map(key).collect();
+    let pairs: Vec<&[String]> = keys.chunks(2).collect();
+    assert!(pairs.len() == 4 && pairs.iter().all(|pair| pair[0] == pair[1]), "{keys:?}");
+    let different: std::collections::HashSet<_> = keys.iter().collect();
+    assert_eq!(different.len(), 4, "each call has one of its own: {keys:?}");
+    assert!(keys.iter().all(|key| key.len() >= 32 && !key.contains("pay")), "{keys:?}");
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ pub struct ToolSettings {
     /// Values for parameters that a call leaves out, by the parameter's name.
     #[serde(default)]
     pub defaults: BTreeMap<String, serde_json::Value>,
-    /// Arguments that nobody may see but the tool, as JSON pointers such as "/password" or "/users/*/token". Default none.
+    /// Arguments that nobody may see but the tool, as JSON pointers such as "/password" or "/users/*/token". Default: none.
     #[serde(default)]
     pub secret_arguments: Vec<String>,
     /// Limits of this tool. Default: its component's.

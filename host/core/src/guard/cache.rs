@@ -196,7 +196,15 @@ impl ResultCache {
     /// # Cancel safety
     /// Dropping the future gives up the place among those that wait.
     pub(crate) async fn ask(self: &Arc<Self>, call: &AcceptedCall) -> Asked {
-        let Some(ttl) = keeps(call) else { return Asked::Unknown(None) };
+        match keeps(call) {
+            None => Asked::Unknown(None),
+            // Boxed, because few calls wait here.
+            Some(ttl) => Box::pin(self.turn(call, ttl)).await,
+        }
+    }
+
+    /// Waits for the turn to find out, and looks again.
+    async fn turn(self: &Arc<Self>, call: &AcceptedCall, ttl: Option<Duration>) -> Asked {
         let key = key(call);
         let Some(asking) = self.asking(key) else { return Asked::Unknown(None) };
         let turn = timeout(call.tool.limits.call_time_max, asking.turn.clone().acquire_owned()).await;

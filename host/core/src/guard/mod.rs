@@ -2,6 +2,7 @@
 
 // Has it been done before?
 pub mod replay;
+
 // Is the answer known?
 pub mod cache;
 

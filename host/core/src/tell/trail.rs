@@ -1,7 +1,9 @@
 //! The record of one call while it is under way. It ends with exactly one last word, also when the call is dropped.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
+use futures_util::future::{BoxFuture, Either};
 use tokio::time::Instant;
 
 use super::truncate::Reader;
@@ -13,6 +15,9 @@ use crate::check::repeat::Remembered;
 use crate::guard::cache::Fill;
 use crate::guard::usage::Bill;
 use crate::limits::Limits;
+
+/// The end of a call: at once, or when all of its result is kept.
+pub(crate) type End = Either<Ready<Outcome>, BoxFuture<'static, Outcome>>;
 
 pub(crate) struct Trail {
     call: CallId,
@@ -75,7 +80,7 @@ impl Trail {
     ///
     /// # Cancel safety
     /// Dropping the future is as if the caller had gone away before.
-    pub(crate) async fn end(mut self, mut result: Result<Output, CallError>) -> Outcome {
+    pub(crate) fn end(mut self, mut result: Result<Output, CallError>) -> End {
         // The result of an attempt was masked already; an error of a check, or an answer that was stored long ago, was not.
         self.teller.masker().result_in(&mut result);
         if let (Some(fill), Ok(output)) = (self.fill.take(), &result) {
@@ -83,9 +88,19 @@ impl Trail {
             fill.settle(without_effect.then_some(output));
         }
         let again = self.repeats.take().and_then(|repeats| repeats.end(&result));
-        self.report.truncated = self.reader.cut(&self.tool, &mut result).await;
         let errors = self.report.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut());
         errors.for_each(|error| self.reader.cut_error(error));
+        if self.reader.has_room_for(&result) {
+            return Either::Left(ready(self.noted(result, again)));
+        }
+        // Boxed, because few calls need it, and calls inside of one another need little room.
+        Either::Right(Box::pin(async move {
+            self.report.truncated = self.reader.cut(&self.tool, &mut result).await;
+            self.noted(result, again)
+        }))
+    }
+
+    fn noted(&mut self, mut result: Result<Output, CallError>, again: Option<String>) -> Outcome {
         if let Ok(output) = &mut result {
             output.notes.extend(again);
         }

@@ -53,17 +53,34 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Whether the reader gets all of a result.
+    pub(crate) fn has_room_for(&self, result: &Result<Output, CallError>) -> bool {
+        let most = self.bytes_max;
+        match result {
+            Ok(Output { value, content, .. }) if content.is_empty() => size(value, most) <= most,
+            Ok(output) => {
+                let mut left = most;
+                let mut fits = |bytes: u64| left.checked_sub(bytes).map(|rest| left = rest).is_some();
+                output.content.iter().all(|part| fits(part_size(part, most)))
+            }
+            Err(error) => {
+                let fits = |detail: &Value| size(detail, most) <= most;
+                error.message.len() as u64 <= most && error.detail.as_ref().is_none_or(fits)
+            }
+        }
+    }
+
     /// Cuts a result that is too long, after all of it was kept.
     pub(crate) async fn cut(&self, tool: &str, result: &mut Result<Output, CallError>) -> Option<Truncated> {
         match result {
-            Ok(output) => self.cut_output(tool, output).await,
+            Ok(output) => Some(self.cut_output(tool, output).await),
             Err(error) => {
                 self.cut_message(error);
                 let detail = error.detail.take_if(|detail| size(detail, self.bytes_max) > self.bytes_max)?;
                 let mut output = Output { value: detail, ..Output::default() };
                 let truncated = self.cut_output(tool, &mut output).await;
                 error.detail = Some(output.value);
-                truncated
+                Some(truncated)
             }
         }
     }
@@ -83,29 +100,18 @@ impl Reader {
         }
     }
 
-    async fn cut_output(&self, tool: &str, output: &mut Output) -> Option<Truncated> {
-        let is_text = output.content.is_empty();
-        let mut left = self.bytes_max;
-        let fits = |bytes: u64| left.checked_sub(bytes).map(|rest| left = rest).is_some();
-        let all_fit = if is_text {
-            std::iter::once(size(&output.value, self.bytes_max)).all(fits)
-        } else {
-            output.content.iter().map(|part| part_size(part, self.bytes_max)).all(fits)
-        };
-        if all_fit {
-            return None;
-        }
+    async fn cut_output(&self, tool: &str, output: &mut Output) -> Truncated {
         let whole = Arc::new(std::mem::take(output));
         let artifact = self.keep(Whole::new(tool, whole.clone())).await;
         // Nobody else holds it any more, unless keeping it took too long.
         let whole = Arc::unwrap_or_clone(whole);
         output.notes = whole.notes;
-        if !is_text {
+        if !whole.content.is_empty() {
             let cut = Cut::of(whole.content.into(), self.bytes_max);
             let truncated = cut.truncated(artifact);
             output.value = truncated.line().into();
             output.content = cut.with_line_as_part(&truncated);
-            return Some(truncated);
+            return truncated;
         }
         if !whole.value.is_string() {
             output.notes.push("the result is JSON, and too long to be shown whole, so it is shown as a text".into());
@@ -113,7 +119,7 @@ impl Reader {
         let cut = cut_text(whole.value, self.bytes_max);
         let truncated = cut.truncated(artifact.clone());
         output.value = cut.with_line(artifact);
-        Some(truncated)
+        truncated
     }
 
     /// Keeps all of it, where there is a place for it. Whoever keeps it says in the log why it cannot.

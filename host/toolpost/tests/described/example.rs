@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Once;
 
 use serde_json::json;
-use toolpost::{Builder, Loaded, Reloader, Settings};
+use toolpost::core::guard::cache::CACHED_BYTES_MAX;
+use toolpost::{Builder, Loaded, Reloader, Settings, Store};
 
 use crate::keys::Keys;
 use crate::{ROOT, accepted, example_text, faults, json};
@@ -70,11 +71,14 @@ impl Made {
         let approval = &settings.approval;
         let asked = (approval.waiting(), approval.elsewhere.unwrap_or(true), approval.rules(), &approval.webhook);
         let shared = format!("{shared:?} {:?} {:?} {:?} {asked:?}", settings.access, settings.repeat, settings.budget);
+        let artifacts = Store::at("").artifacts(&settings.artifacts);
+        let cached = settings.host.cached_results.map_or(CACHED_BYTES_MAX, |bytes| bytes.0);
+        let shared = format!("{shared} {artifacts:?} {cached} {:?}", settings.secrets);
         self.0.reload_with(settings).await.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let catalog = self.0.host().catalog();
         let tools = catalog.tools().map(|tool| {
             let about = (&tool.name, &tool.description, &tool.parameters, tool.effect, tool.cast);
-            format!("{about:?} {:?} {:?} {:?}", tool.limits, tool.guards, tool.grants)
+            format!("{about:?} {:?} {:?} {:?} {:?}", tool.secret_arguments, tool.limits, tool.guards, tool.grants)
         });
         tools.chain([shared]).collect::<Vec<_>>().join("\n")
     }

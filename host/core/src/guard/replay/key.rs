@@ -85,7 +85,7 @@ impl Fingerprint {
     #[must_use]
     pub fn of(call: &AcceptedCall) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"toolpost idempotency fingerprint v1\0").update(canonical(&call.arguments).as_bytes());
+        hasher.update(b"toolpost idempotency fingerprint v1\0").update(canonical(call.arguments_for_keys()).as_bytes());
         Fingerprint(hasher.finalize().into())
     }
 }
@@ -108,7 +108,7 @@ fn strategy(call: &AcceptedCall, settings: &Idempotency) -> Result<Option<(&'sta
             let why = format!("`{}` is only called with an idempotency key", call.tool.name);
             return Err(refused(why).with_help("give one that is the same when you repeat the call, and new otherwise"));
         }
-        (KeyFrom::Arguments, _) => ("args", vec![canonical(&call.arguments)]),
+        (KeyFrom::Arguments, _) => ("args", vec![canonical(call.arguments_for_keys())]),
         (KeyFrom::Fields(pointers), _) => ("fields", fields(call, pointers)?),
         (KeyFrom::Call, _) => ("call", vec![call.call.id.as_str().to_owned()]),
         (KeyFrom::Custom(custom), _) => match custom.0.key(call)? {
@@ -132,7 +132,7 @@ fn bounded<'k>(call: &AcceptedCall, key: &'k str) -> Result<&'k str, CallError> 
 fn fields(call: &AcceptedCall, pointers: &[String]) -> Result<Vec<String>, CallError> {
     let mut parts = Vec::with_capacity(pointers.len() * 2);
     for pointer in pointers {
-        match call.arguments.pointer(pointer) {
+        match call.arguments_for_keys().pointer(pointer) {
             Some(value) if !value.is_null() => parts.extend([pointer.clone(), canonical(value)]),
             _ => {
                 let why = format!("`{}` needs the field `{pointer}` to know a repeated call", call.tool.name);
