@@ -27,26 +27,35 @@ use crate::guard::slot::{Need, Slot, Slots};
 use crate::host::Host;
 use crate::inside::Inside;
 use crate::limits::HostLimits;
-use crate::tell::{CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Trail};
+use crate::tell::{CallError, ErrorKind, Event, Herald, Outcome, Output, Report, Stage, Trail, Voice};
 
 /// What all calls of a host share while they run.
 pub(crate) struct Guarding {
     pub(crate) slots: Slots,
     pub(crate) rates: Rates,
     pub(crate) breakers: Arc<Registry>,
+    pub(crate) herald: Arc<Herald>,
     budgets: Budgets,
     caller_key: CallerKey,
 }
 
 impl Guarding {
     pub(crate) fn new(limits: HostLimits) -> Self {
+        let herald = Arc::new(Herald::default());
         Guarding {
             slots: Slots::new(limits),
             rates: Rates::new(Instant::now()),
-            breakers: Arc::default(),
+            breakers: Arc::new(Registry::new(herald.clone())),
+            herald,
             budgets: Budgets::default(),
             caller_key: CallerKey::fresh(),
         }
+    }
+
+    /// The same, whose breakers tell their news to this voice.
+    pub(crate) fn heard_by(self, voice: &Arc<Voice>) -> Self {
+        self.herald.speak_with(voice.clone());
+        self
     }
 }
 
@@ -105,7 +114,8 @@ impl Attempts {
         let call = self.call.clone();
         let (_present, caller) = oneshot::channel();
         self.caller = Some(caller);
-        tokio::spawn(self.until_the_end(slot)).await.unwrap_or_else(|error| {
+        let span = self.trail.span.clone();
+        tokio::spawn(span.around(self.until_the_end(slot))).await.unwrap_or_else(|error| {
             let error = crate::bug!(Stage::Run, "the task of an attempt: {error}");
             Outcome {
                 call: call.call.id.clone(),
@@ -147,7 +157,8 @@ impl Attempts {
                 Decision::Stop { why } => return Err(self.stopped(why, error)),
                 Decision::Retry { after, spent } => (after, spent),
             };
-            self.trail.teller.tell(&Event::Retry { after });
+            let tokens_left = self.purse().tokens();
+            self.trail.teller.tell(&Event::Retry { after, tokens_left });
             match self.place_after(after).await {
                 Some(next) => slot = next,
                 None => {

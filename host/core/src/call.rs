@@ -27,6 +27,8 @@ pub struct Call {
     pub idempotency_key: Option<String>,
     /// The call inside of which this one was made.
     pub parent: Option<CallId>,
+    /// The trace that the call belongs to, as the `traceparent` of W3C's Trace Context.
+    pub traceparent: Option<String>,
     /// What it shares with that call, where a running tool has made it.
     pub inside: Option<Inside>,
 }
@@ -49,6 +51,7 @@ impl Call {
             caller: Caller::default(),
             idempotency_key: None,
             parent: None,
+            traceparent: None,
             inside: None,
         }
     }

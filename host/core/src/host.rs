@@ -89,7 +89,7 @@ impl Host {
     /// Sets what all calls together may use.
     #[must_use]
     pub fn with_limits(self, limits: HostLimits) -> Self {
-        self.with(|rooms| rooms.guarding = Arc::new(Guarding::new(limits)))
+        self.with(|rooms| rooms.guarding = Arc::new(Guarding::new(limits).heard_by(&rooms.voice)))
     }
 
     /// Sets who may use which tool.
@@ -149,7 +149,10 @@ impl Host {
     /// Adds a listener.
     #[must_use]
     pub fn with_sink(self, sink: Arc<dyn Sink>) -> Self {
-        self.with(|rooms| rooms.voice = Arc::new(rooms.voice.with(sink)))
+        self.with(|rooms| {
+            rooms.voice = Arc::new(rooms.voice.with(sink));
+            rooms.guarding.herald.speak_with(rooms.voice.clone());
+        })
     }
 
     fn with(self, change: impl FnOnce(&mut Rooms)) -> Self {
@@ -246,6 +249,15 @@ impl Host {
         self.rooms().guarding.slots.in_use()
     }
 
+    /// Waits until all that was told of its calls is where it goes, for a program that is about to end. The wait is bounded.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting, and nothing else.
+    pub async fn flush(&self) {
+        let voice = self.rooms().voice.clone();
+        voice.flush().await;
+    }
+
     /// Runs a call, from the first look at it to its outcome. There is always an outcome; a failure is one too.
     ///
     /// # Cancel safety
@@ -266,8 +278,9 @@ impl Host {
         let rooms = self.rooms();
         let mut trail =
             Trail::start(&call, rooms.catalog.get(&call.tool), rooms.voice.clone(), rooms.artifacts.clone());
-        match rooms.admit(call, &mut trail).await {
-            Ok(Admission::Run(admitted)) => admitted.outcome(self.clone(), trail).await,
+        let span = trail.span.clone();
+        match span.around(rooms.admit(call, &mut trail)).await {
+            Ok(Admission::Run(admitted)) => span.around(admitted.outcome(self.clone(), trail)).await,
             Ok(Admission::Answered(output)) => trail.end(Ok(output)).await,
             Err(error) => trail.end(Err(error)).await,
         }
@@ -287,6 +300,8 @@ impl Rooms {
         }
         self.guarding.slots.resize(guarding.slots.limits());
         self.cache.resize(cache.bytes_max());
+        let voice = Arc::new(voice.beside(&self.voice));
+        self.guarding.herald.speak_with(voice.clone());
         Rooms {
             catalog: catalog.clone(),
             access: access.clone(),
@@ -299,7 +314,7 @@ impl Rooms {
             ledger: self.ledger.clone(),
             guarding: self.guarding.clone(),
             artifacts: artifacts.clone(),
-            voice: Arc::new(voice.beside(&self.voice)),
+            voice,
         }
     }
 

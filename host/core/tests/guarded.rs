@@ -57,7 +57,7 @@ impl Sink for Lines {
         self.0.lock().unwrap().push(match told.event {
             Event::CallStarted { .. } => "call".into(),
             Event::AttemptStarted { number } => format!("attempt {number}"),
-            Event::AttemptEnded { error, .. } => error.map_or("good", |_| "bad").into(),
+            Event::AttemptEnded { report } => report.error.as_ref().map_or("good", |_| "bad").into(),
             Event::Retry { .. } => "retry".into(),
             Event::CallEnded { outcome } => outcome.failed().map_or("ok".into(), |kind| kind.name().into()),
             _ => "more".into(),

@@ -55,7 +55,9 @@ impl Sink for Recorder {
             Event::Partial { text } => format!("part {text}"),
             Event::Log { level, message } => format!("log {}: {message}", level.name()),
             Event::Effect { effect } => format!("effect {} on {}", effect.action, effect.target),
-            Event::AttemptEnded { number, error } => format!("attempt {number} ended: {:?}", error.map(|e| e.kind)),
+            Event::AttemptEnded { report } => {
+                format!("attempt {} ended: {:?}", report.number, report.error.as_ref().map(|error| error.kind))
+            }
             Event::CallEnded { outcome } => format!("call ended: {:?}", outcome.failed()),
             other => panic!("{other:?}"),
         };

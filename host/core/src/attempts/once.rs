@@ -15,11 +15,12 @@ use crate::guard::slot::Slot;
 use crate::guard::usage::Charge;
 use crate::inside::{Inside, Ties};
 use crate::run::Attempt;
-use crate::tell::{AttemptReport, CallError, ErrorKind, Event, Output, Stage, Trail};
+use crate::tell::{AttemptReport, CallError, CallSpan, ErrorKind, Event, Output, Stage, Trail};
 
 /// An attempt, and what it holds. Dropping it gives everything back, and tells the breaker that nobody waited for the end.
 pub(super) struct Begun {
     pub(super) attempt: Attempt,
+    span: CallSpan,
     permit: Option<Permit>,
     /// Its part in the attempt around it.
     within: Option<Within>,
@@ -57,13 +58,18 @@ impl Begun {
         let attempt = attempt.under(ticket.as_ref().map(Ticket::hold));
         let enter = |around: &Inside| around.gate().enter(tool.effect, attempt.gate());
         let within = call.call.inside.as_ref().map(enter).transpose()?;
+        let span = trail.span.attempt(number);
         trail.teller.tell(&Event::AttemptStarted { number });
         let charge = trail.bill.as_ref().map(|bill| bill.charge(&attempt));
-        Ok(Begun { attempt, permit, within, charge, slot, deadline: *deadline, is_hedge })
+        Ok(Begun { attempt, span, permit, within, charge, slot, deadline: *deadline, is_hedge })
     }
 
     /// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.
     pub(super) async fn run(&self) -> Result<Output, CallError> {
+        self.span.around(self.run_within()).await
+    }
+
+    async fn run_within(&self) -> Result<Output, CallError> {
         /// Closes the gate however the attempt ends, also when it is dropped.
         struct Close<'a>(&'a Attempt);
         impl Drop for Close<'_> {
@@ -95,17 +101,18 @@ impl Begun {
     /// Gives the place back, tells and writes down how it ended, and says what it did.
     pub(super) fn end(self, result: &Result<Output, CallError>, trail: &mut Trail) -> Fence {
         let fence = self.fence();
-        let Begun { attempt, permit, within, charge, slot, is_hedge, .. } = self;
+        let Begun { attempt, span, permit, within, charge, slot, is_hedge, .. } = self;
         drop((within, charge, slot));
         if let Some(permit) = permit {
             permit.settle(result);
         }
-        let error = result.as_ref().err();
-        trail.teller.tell(&Event::AttemptEnded { number: attempt.number, error });
+        let report = AttemptReport { hedge: is_hedge, ..report(&attempt, result.as_ref().err()) };
+        span.attempted(&report);
+        trail.teller.tell(&Event::AttemptEnded { report: &report });
         let (effects, unlisted) = attempt.gate().records();
         trail.report.effects.extend(effects);
         trail.report.effects_unlisted += unlisted;
-        trail.report.attempts.push(AttemptReport { hedge: is_hedge, ..report(&attempt, error) });
+        trail.report.attempts.push(report);
         fence
     }
 

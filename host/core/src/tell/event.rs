@@ -4,24 +4,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
 use crate::call::{AcceptedCall, Call, CallId};
 use crate::check::approve::{Decision, Question};
 use crate::effect::Effect;
+use crate::guard::breaker::{Key, News};
 use crate::secret::{Masker, Secrets};
-use crate::tell::{CallError, ErrorKind, Outcome};
+use crate::tell::{AttemptReport, ErrorKind, Outcome, milliseconds};
 
-/// Something that happened to a call. No text in it holds a secret that the host knows: each is masked where it comes in.
-#[derive(Clone, Debug)]
+/// Something that happened to a call, or to the host itself. No text in it holds a secret that the host knows: each is masked
+/// where it comes in.
+///
+/// As JSON it is an object with its name under `event`; calls and outcomes are left out, because only the one who keeps
+/// them knows what has to be masked.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A call came in.
     CallStarted {
         /// The call as it was made.
+        #[serde(skip)]
         call: &'a Call,
     },
     /// Its tool is known, and its arguments fit.
     CallAccepted {
         /// The call with the arguments that are judged, shown and run.
+        #[serde(skip)]
         call: &'a AcceptedCall,
     },
     /// The call waits for somebody's answer.
@@ -67,25 +78,37 @@ pub enum Event<'a> {
     },
     /// An attempt is over.
     AttemptEnded {
-        /// Its number.
-        number: u32,
-        /// Why it failed, if it did.
-        error: Option<&'a CallError>,
+        /// What it took, and why it failed if it did.
+        #[serde(flatten)]
+        report: &'a AttemptReport,
     },
     /// The call waits, and is tried again.
     Retry {
         /// The wait.
+        #[serde(rename = "after_ms", serialize_with = "milliseconds")]
         after: Duration,
+        /// What is left for the retries of this caller and tool, in tokens.
+        #[serde(rename = "budget_left")]
+        tokens_left: u32,
+    },
+    /// A breaker changed, or refused calls. It belongs to no call.
+    Breaker {
+        /// What it watches.
+        key: &'a Key,
+        /// What it did.
+        news: &'a News,
     },
     /// The call is over. This is the last word about it.
     CallEnded {
         /// What came of it.
+        #[serde(skip)]
         outcome: &'a Outcome,
     },
 }
 
 /// How much a line of log matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are the documentation")]
 pub enum Level {
     Debug,
@@ -114,6 +137,8 @@ pub struct Told<'a> {
     pub seq: u64,
     /// The call; none where the event is about the host itself.
     pub call: Option<&'a CallId>,
+    /// The number of the event with which the call began: a caller may give one id to two calls. 0 where there is no call.
+    pub begun: u64,
     /// What happened.
     pub event: &'a Event<'a>,
 }
@@ -122,6 +147,14 @@ pub struct Told<'a> {
 pub trait Sink: Send + Sync {
     /// Takes an event in.
     fn tell(&self, told: &Told<'_>);
+
+    /// Waits until all that was told is where it goes, for a sink that does not do everything at once. The wait is bounded.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting, and nothing else.
+    fn flush(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Numbers what happens in a host, and tells every sink. Telling costs nothing where nobody listens.
@@ -159,12 +192,28 @@ impl Voice {
         &self.secrets
     }
 
-    /// Tells every sink.
-    pub fn tell(&self, call: Option<&CallId>, event: &Event<'_>) {
-        if !self.sinks.is_empty() {
-            let seq = self.told.fetch_add(1, Ordering::Relaxed) + 1;
-            self.sinks.iter().for_each(|sink| sink.tell(&Told { seq, call, event }));
+    /// Tells every sink something that is about no call.
+    pub fn tell(&self, event: &Event<'_>) {
+        self.say(None, 0, event);
+    }
+
+    /// Waits for every sink, at once.
+    ///
+    /// # Cancel safety
+    /// As for [`Sink::flush`].
+    pub async fn flush(&self) {
+        futures_util::future::join_all(self.sinks.iter().map(|sink| sink.flush())).await;
+    }
+
+    /// Says it, and which number it had; 0 where nobody listens.
+    fn say(&self, call: Option<&CallId>, begun: u64, event: &Event<'_>) -> u64 {
+        if self.sinks.is_empty() {
+            return 0;
         }
+        let seq = self.told.fetch_add(1, Ordering::Relaxed) + 1;
+        let begun = if matches!(event, Event::CallStarted { .. }) { seq } else { begun };
+        self.sinks.iter().for_each(|sink| sink.tell(&Told { seq, call, begun, event }));
+        seq
     }
 }
 
@@ -172,19 +221,21 @@ impl Voice {
 #[derive(Clone)]
 pub struct Teller {
     call: CallId,
+    begun: u64,
     voice: Arc<Voice>,
 }
 
 impl Teller {
-    /// The voice of one call.
+    /// The voice of a call that comes in now.
     #[must_use]
-    pub fn new(call: CallId, voice: Arc<Voice>) -> Self {
-        Teller { call, voice }
+    pub fn start(call: &Call, voice: Arc<Voice>) -> Self {
+        let begun = voice.say(Some(&call.id), 0, &Event::CallStarted { call });
+        Teller { call: call.id.clone(), begun, voice }
     }
 
     /// Tells every sink.
     pub fn tell(&self, event: &Event<'_>) {
-        self.voice.tell(Some(&self.call), event);
+        self.voice.say(Some(&self.call), self.begun, event);
     }
 
     /// The secrets of the host.
@@ -238,12 +289,20 @@ impl Sink for Tracing {
             Event::Effect { effect } => {
                 tracing::info!(call, action = effect.action, target = effect.target, "effect");
             }
-            Event::AttemptEnded { number, error: None } => tracing::debug!(call, number, "attempt ended"),
-            Event::AttemptEnded { number, error: Some(error) } => {
+            Event::AttemptEnded { report: AttemptReport { number, error: None, .. } } => {
+                tracing::debug!(call, number, "attempt ended");
+            }
+            Event::AttemptEnded { report: AttemptReport { number, error: Some(error), .. } } => {
                 let source = error.source.as_ref().map(tracing::field::display);
                 tracing::info!(call, number, kind = error.kind.name(), %error, source, "attempt failed");
             }
-            Event::Retry { after } => tracing::info!(call, ?after, "tried again"),
+            Event::Retry { after, tokens_left } => tracing::info!(call, ?after, tokens_left, "tried again"),
+            Event::Breaker { key, news: News::Changed(change) } => {
+                tracing::info!(%key, from = change.from.name(), to = change.to.name(), cause = ?change.cause, "breaker");
+            }
+            Event::Breaker { key, news: News::Refused { refusal, calls, .. } } => {
+                tracing::info!(%key, refusal = refusal.name(), calls, "breaker refused");
+            }
             Event::CallEnded { outcome } => {
                 tracing::debug!(call, failed = outcome.failed().map(ErrorKind::name), "call ended");
             }

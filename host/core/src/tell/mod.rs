@@ -9,15 +9,19 @@ pub mod artifact;
 mod truncate;
 
 // What is told meanwhile
+mod breakers;
 mod event;
+mod span;
 
 // From one to the other
 mod trail;
 
 pub use self::artifact::{ArtifactError, Artifacts};
+pub(crate) use self::breakers::Herald;
 pub use self::error::{CallError, ErrorKind, Fault, Retry, Rule, Stage};
 pub use self::event::{Event, Level, Sink, Teller, Told, Tracing, Voice};
 pub(crate) use self::outcome::milliseconds;
 pub use self::outcome::{AttemptReport, Captured, Content, Outcome, Output, Report};
+pub(crate) use self::span::CallSpan;
 pub(crate) use self::trail::Trail;
 pub use self::truncate::Truncated;

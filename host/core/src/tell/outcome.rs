@@ -33,6 +33,12 @@ impl Outcome {
     pub fn failed(&self) -> Option<ErrorKind> {
         self.result.as_ref().err().map(|error| error.kind)
     }
+
+    /// What came of it in one word: `ok`, or the kind of failure.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.failed().map_or("ok", ErrorKind::name)
+    }
 }
 
 /// What a tool answered.
@@ -148,6 +154,20 @@ pub struct Report {
     /// Effects beyond those that could be listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub effects_unlisted: u64,
+}
+
+impl Report {
+    /// The fuel of all attempts.
+    #[must_use]
+    pub fn fuel(&self) -> u64 {
+        self.attempts.iter().fold(0, |sum, attempt| sum.saturating_add(attempt.fuel))
+    }
+
+    /// The most memory that an attempt held, in bytes.
+    #[must_use]
+    pub fn memory_bytes_peak(&self) -> u64 {
+        self.attempts.iter().map(|attempt| attempt.memory_bytes_peak).max().unwrap_or(0)
+    }
 }
 
 /// What one attempt took.

@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, Either};
 use tokio::time::Instant;
 
 use super::truncate::Reader;
-use super::{Artifacts, CallError, ErrorKind, Event, Outcome, Output, Report, Stage, Teller, Voice};
+use super::{Artifacts, CallError, CallSpan, ErrorKind, Event, Outcome, Output, Report, Stage, Teller, Voice};
 use crate::call::{AcceptedCall, Call, CallId};
 use crate::catalog::Tool;
 use crate::check::approve::Decision;
@@ -24,6 +24,7 @@ pub(crate) struct Trail {
     tool: String,
     started: Instant,
     told: bool,
+    pub(crate) span: CallSpan,
     pub(crate) teller: Teller,
     pub(crate) report: Report,
     /// Where the session's memory waits for how the call ends.
@@ -45,13 +46,14 @@ impl Trail {
     ) -> Self {
         let shown = voice.secrets().masker().call(call, tool.map(|tool| &**tool));
         let call = shown.as_ref().unwrap_or(call);
-        let teller = Teller::new(call.id.clone(), voice);
-        teller.tell(&Event::CallStarted { call });
+        let span = CallSpan::start(call);
+        let teller = span.within(|| Teller::start(call, voice));
         Trail {
             call: call.id.clone(),
             tool: call.tool.clone(),
             started: Instant::now(),
             told: false,
+            span,
             teller,
             report: Report::default(),
             repeats: None,
@@ -61,10 +63,11 @@ impl Trail {
         }
     }
 
-    /// The arguments fit.
+    /// The arguments fit; said again where they were edited.
     pub(crate) fn accepted(&mut self, call: &AcceptedCall) {
         let shown = self.teller.masker().accepted(call);
         let call = shown.as_ref().unwrap_or(call);
+        self.span.accepted(call);
         self.teller.tell(&Event::CallAccepted { call });
         self.report.cast = call.cast.clone();
         self.reader.bytes_max = call.tool.limits.reader_bytes_max;
@@ -120,6 +123,7 @@ impl Trail {
         let output_bytes = result.as_ref().map_or(0, Output::bytes);
         report.usage = self.bill.take().map(|bill| bill.close(output_bytes)).unwrap_or_default();
         let outcome = Outcome { call: self.call.clone(), tool: std::mem::take(&mut self.tool), result, report };
+        self.span.ended(&outcome);
         self.teller.tell(&Event::CallEnded { outcome: &outcome });
         outcome
     }
