@@ -3,6 +3,7 @@
 //! One broken component does not take the others with it: it is named, and the others serve. A component whose settings
 //! do not fit is not served at all.
 
+mod listeners;
 mod said;
 
 use std::collections::BTreeMap;
@@ -19,13 +20,14 @@ use toolpost_core::guard::replay::Ledger;
 use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Secrets, Sink, Tool};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
+pub(crate) use self::listeners::Listeners;
 use self::said::Said;
 use crate::approve;
 use crate::reload::Made;
 use crate::secrets;
 use crate::settings::{ComponentSettings, Settings};
-use crate::store::Store;
 use crate::store::ledger::LedgerTable;
+use crate::store::{Store, orders};
 
 /// Makes a native tool out of the limits that its host has for every tool.
 type MakeTool = Arc<dyn Fn(Base) -> Tool + Send + Sync>;
@@ -192,7 +194,12 @@ impl Builder {
     /// # Cancel safety
     /// As for [`Builder::build`].
     pub async fn load_with(self, progress: impl FnMut(&str) + Send + 'static) -> Loaded {
-        self.load_after(Made::default(), progress).await
+        let store = self.store.clone();
+        let loaded = self.load_after(Made::default(), progress).await;
+        if let Some(store) = store {
+            orders::follow(store, &loaded.host.breakers()).await;
+        }
+        loaded
     }
 
     /// As [`Builder::load_with`], with as much of what was made before as can be used again.
@@ -258,6 +265,7 @@ impl Builder {
             }
         }
         let secrets = self.secrets(&catalog, &mut faults);
+        made.listeners = Listeners::new(&self.settings, self.store.as_ref(), &before.listeners);
         let (approval, webhook) = approve::approval(
             &self.settings,
             self.store.as_ref(),
@@ -284,7 +292,7 @@ impl Builder {
             None => host,
         };
         let host = self.checks.into_iter().fold(host, Host::with_check);
-        let host = self.sinks.into_iter().fold(host, Host::with_sink);
+        let host = self.sinks.into_iter().chain(made.listeners.sinks()).fold(host, Host::with_sink);
         made.components = components.clone();
         Loaded { host, components, faults, made }
     }

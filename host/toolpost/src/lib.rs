@@ -25,6 +25,9 @@
 // What the operator says
 pub mod settings;
 
+// What must not be written down
+pub mod mask;
+
 // What is kept on disk
 pub mod store;
 

@@ -16,7 +16,7 @@ use toolpost_core::Host;
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
 use crate::approve::Webhook;
-use crate::build::{Builder, Fault, Faults, Loaded};
+use crate::build::{Builder, Fault, Faults, Listeners, Loaded};
 use crate::settings::{self, Settings};
 
 /// What a host was made of.
@@ -28,6 +28,7 @@ pub(crate) struct Made {
     pub(crate) components: Vec<Arc<Component>>,
     /// Who is asked over the network; none where the settings name nobody.
     pub(crate) webhook: Option<Arc<Webhook>>,
+    pub(crate) listeners: Listeners,
 }
 
 impl Made {

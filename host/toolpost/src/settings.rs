@@ -4,6 +4,7 @@
 mod approval;
 mod read;
 mod schema;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -24,6 +25,7 @@ use toolpost_wasm::EngineOptions;
 pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
 pub use self::read::Fault;
 pub use self::schema::schema;
+pub use self::telling::LogSettings;
 pub use toolpost_core::catalog::grants::GrantSettings;
 pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
 
@@ -78,6 +80,9 @@ pub struct Settings {
     /// The secrets of the host, by name: where each comes from. What is known of them is masked wherever it turns up.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretSettings>,
+    /// The log of calls, which is kept in the store.
+    #[serde(default)]
+    pub log: LogSettings,
     /// The components, by the name that begins the names of their tools.
     #[serde(default)]
     pub components: BTreeMap<String, ComponentSettings>,

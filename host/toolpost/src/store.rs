@@ -3,9 +3,18 @@
 //! Several processes may use one folder at once: whatever decides something is one transaction that begins by taking the
 //! write lock. The databases are opened when they are first used.
 
+// Results that are too long for their reader, and the key of the host
 pub mod artifacts;
 mod key;
+
+// What was done under which key
 pub mod ledger;
+
+// What was called, and what came of it
+pub mod log;
+
+// What an operator wants of breakers
+pub mod orders;
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +30,10 @@ const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Connections that read at once, of one process to one database.
 const READERS_MAX: u32 = 4;
+
+/// The files of the databases.
+const STATE: &str = "state.db";
+const LOG: &str = "log.db";
 
 /// The folder of a host, with all that it keeps.
 #[derive(Debug)]
@@ -73,6 +86,18 @@ impl Store {
         &self.dir
     }
 
+    /// Whether anything that decides was ever kept here. Nothing is opened or made.
+    #[must_use]
+    pub fn has_state(&self) -> bool {
+        self.dir.join(STATE).exists()
+    }
+
+    /// Whether a log was ever kept here. Nothing is opened or made.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        self.dir.join(LOG).exists()
+    }
+
     /// What decides whether something happens: each commit is on the disk before it counts (`synchronous = FULL`).
     ///
     /// # Errors
@@ -81,7 +106,7 @@ impl Store {
     /// # Cancel safety
     /// Dropping the future leaves the database closed, or open for the next one who asks.
     pub async fn state(&self) -> Result<&Database, StoreError> {
-        let open = || Database::open(&self.dir, "state.db", SqliteSynchronous::Full, include_str!("store/state.sql"));
+        let open = || Database::open(&self.dir, STATE, SqliteSynchronous::Full, include_str!("store/state.sql"));
         self.state.get_or_try_init(open).await
     }
 
@@ -93,7 +118,7 @@ impl Store {
     /// # Cancel safety
     /// As for [`Store::state`].
     pub async fn log(&self) -> Result<&Database, StoreError> {
-        let open = || Database::open(&self.dir, "log.db", SqliteSynchronous::Normal, include_str!("store/log.sql"));
+        let open = || Database::open(&self.dir, LOG, SqliteSynchronous::Normal, include_str!("store/log.sql"));
         self.log.get_or_try_init(open).await
     }
 }

@@ -31,3 +31,14 @@ CREATE TABLE IF NOT EXISTS ledger (
     expires_ms INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS ledger_expires ON ledger (expires_ms);
+
+-- What an operator wants of breakers: the last order for each. A later order has a higher number.
+CREATE TABLE IF NOT EXISTS breaker_orders (
+    key TEXT PRIMARY KEY,
+    number INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    by TEXT NOT NULL,
+    why TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    until_ms INTEGER
+) STRICT, WITHOUT ROWID;
