@@ -196,6 +196,7 @@ impl Builder {
     pub async fn load_with(self, progress: impl FnMut(&str) + Send + 'static) -> Loaded {
         let store = self.store.clone();
         let loaded = self.load_after(Made::default(), progress).await;
+        loaded.made.listeners.look_at(&loaded.host);
         if let Some(store) = store {
             orders::follow(store, &loaded.host.breakers()).await;
         }
@@ -265,7 +266,9 @@ impl Builder {
             }
         }
         let secrets = self.secrets(&catalog, &mut faults);
-        made.listeners = Listeners::new(&self.settings, self.store.as_ref(), &before.listeners);
+        let (listeners, missing) = Listeners::new(&self.settings, self.store.as_ref(), &before.listeners);
+        faults.extend(missing.into_iter().map(|message| Fault { subject: "the host".into(), message }));
+        made.listeners = listeners;
         let (approval, webhook) = approve::approval(
             &self.settings,
             self.store.as_ref(),

@@ -37,6 +37,9 @@ mod secrets;
 // Who is asked
 pub mod approve;
 
+// Who else is told
+pub mod telemetry;
+
 // From settings and files to a host
 mod build;
 

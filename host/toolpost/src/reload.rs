@@ -172,6 +172,7 @@ impl Reloader {
             warnings,
         };
         self.host.replace(&loaded.host);
+        loaded.made.listeners.look_at(&self.host);
         *made = loaded.made;
         Ok(reloaded)
     }

@@ -25,7 +25,7 @@ use toolpost_wasm::EngineOptions;
 pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
 pub use self::read::Fault;
 pub use self::schema::schema;
-pub use self::telling::LogSettings;
+pub use self::telling::{LogSettings, TelemetrySettings};
 pub use toolpost_core::catalog::grants::GrantSettings;
 pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
 
@@ -83,6 +83,9 @@ pub struct Settings {
     /// The log of calls, which is kept in the store.
     #[serde(default)]
     pub log: LogSettings,
+    /// Who else is told: a collector of traces, Prometheus.
+    #[serde(default)]
+    pub telemetry: TelemetrySettings,
     /// The components, by the name that begins the names of their tools.
     #[serde(default)]
     pub components: BTreeMap<String, ComponentSettings>,

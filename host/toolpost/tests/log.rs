@@ -213,9 +213,10 @@ async fn a_disk_that_is_blocked_holds_up_no_call_and_what_is_missing_then_is_cou
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_opened_fails_no_call() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let host = host(&Arc::new(Store::at(file.path().join("below"))), "").await;
+async fn a_log_that_cannot_be_opened_fails_no_call() {
+    let (_folder, store) = new_store();
+    std::fs::create_dir_all(store.dir().join("log.db")).unwrap();
+    let host = host(&store, "").await;
     assert!(call(&host, "echo", json!({})).await.result.is_ok());
     timeout(Duration::from_secs(4), host.flush()).await.expect("a flush does not wait for what will never be");
 }

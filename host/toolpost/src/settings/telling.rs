@@ -1,9 +1,11 @@
-//! What is told to whom: the log of calls.
+//! What is told to whom: the log of calls, traces and metrics.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use toolpost_core::catalog::settings::{Bytes, Span};
 
 use crate::mask::Masks;
@@ -39,5 +41,38 @@ impl Default for LogSettings {
             results: true,
             mask: Masks::default(),
         }
+    }
+}
+
+/// Who else is told.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySettings {
+    /// Where traces are sent, in OpenTelemetry's protocol over HTTP: "http://127.0.0.1:4318". Default: nowhere.
+    #[serde(deserialize_with = "endpoint")]
+    #[schemars(regex(pattern = "^https?://.+"))]
+    pub otlp: Option<String>,
+    /// Where Prometheus finds the metrics, under `/metrics`: an address of this machine, "127.0.0.1:9464". Default: nowhere.
+    #[serde(deserialize_with = "loopback")]
+    #[schemars(with = "Option<String>")]
+    pub prometheus: Option<SocketAddr>,
+    /// Set to true to have arguments and results in traces, masked as in the log. Default false.
+    pub content: bool,
+}
+
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.split_once("://") {
+        Some(("http" | "https", host)) if !host.is_empty() => Ok(Some(text)),
+        _ => Err(D::Error::custom("expected the address of a collector, for example \"http://127.0.0.1:4318\"")),
+    }
+}
+
+/// The names of tools are nobody else's business: whoever wants them elsewhere puts a server in front that knows who asks.
+fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(Some(address)),
+        _ => Err(D::Error::custom("expected an address of this machine alone, for example \"127.0.0.1:9464\"")),
     }
 }

@@ -1,0 +1,160 @@
+//! What is counted: the calls of a host, as counters, gauges and histograms.
+//!
+//! The labels are few: the tool, the outcome, the class of effects. Names that only callers know, of tools that are not
+//! there or of the callers themselves, are never labels, so nobody can fill the recorder.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::{
+    Recorder, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    with_local_recorder,
+};
+use toolpost_core::guard::breaker::{Key, News, Scope, Status};
+use toolpost_core::{ErrorKind, Event, Outcome, Sink, Told};
+
+/// Calls under way whose tool is kept in mind.
+const OPEN_MAX: usize = 100_000;
+
+/// Counts into a recorder.
+pub struct Metrics {
+    recorder: Arc<dyn Recorder + Send + Sync>,
+    open: Mutex<HashMap<u64, Running>>,
+}
+
+/// The tool of a call under way.
+#[derive(Clone)]
+struct Running {
+    tool: Arc<str>,
+    class: &'static str,
+}
+
+impl Metrics {
+    /// Counts into that recorder, whatever recorder the program has.
+    pub fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        with_local_recorder(&*recorder, describe);
+        Metrics { recorder, open: Mutex::default() }
+    }
+
+    fn count(&self, told: &Told<'_>) {
+        match told.event {
+            Event::CallStarted { .. } => gauge!("toolpost_inflight").increment(1.0),
+            Event::CallAccepted { call } => {
+                let mut open = self.open();
+                if open.len() < OPEN_MAX {
+                    let running = Running { tool: call.tool.name.as_str().into(), class: call.tool.effect.name() };
+                    open.insert(told.begun, running);
+                }
+            }
+            Event::Retry { tokens_left, .. } => {
+                let tool = self.open().get(&told.begun).map(|running| running.tool.to_string());
+                if let Some(tool) = tool {
+                    gauge!("toolpost_retry_budget_tokens", "tool" => tool).set(f64::from(*tokens_left));
+                }
+            }
+            Event::CallEnded { outcome } => {
+                gauge!("toolpost_inflight").decrement(1.0);
+                let running = self.open().remove(&told.begun);
+                ended(outcome, running.map_or("", |running| running.class));
+            }
+            Event::Breaker { key, news: News::Changed(change) } => {
+                let (kind, name) = labels(key);
+                gauge!("toolpost_breaker_state", "kind" => kind, "name" => name.clone()).set(level(change.to));
+                let to = change.to.name();
+                counter!("toolpost_breaker_transitions_total", "kind" => kind, "name" => name, "to" => to).increment(1);
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Running>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Metrics {
+    fn tell(&self, told: &Told<'_>) {
+        with_local_recorder(&*self.recorder, || self.count(told));
+    }
+}
+
+fn ended(outcome: &Outcome, class: &'static str) {
+    let (report, came_of_it) = (&outcome.report, outcome.name());
+    let tool = match outcome.failed() {
+        Some(ErrorKind::UnknownTool) => String::new(),
+        _ => outcome.tool.clone(),
+    };
+    let seconds = report.time.as_secs_f64();
+    counter!("toolpost_calls_total", "tool" => tool.clone(), "outcome" => came_of_it, "class" => class).increment(1);
+    histogram!("toolpost_call_seconds", "tool" => tool.clone(), "outcome" => came_of_it).record(seconds);
+    match outcome.failed() {
+        Some(kind) => histogram!(
+            "gen_ai.execute_tool.duration",
+            "gen_ai.operation.name" => "execute_tool", "gen_ai.tool.name" => tool.clone(), "error.type" => kind.name()
+        ),
+        None => histogram!(
+            "gen_ai.execute_tool.duration",
+            "gen_ai.operation.name" => "execute_tool", "gen_ai.tool.name" => tool.clone()
+        ),
+    }
+    .record(seconds);
+    for attempt in &report.attempts {
+        let came_of_it = attempt.error.as_ref().map_or("ok", |error| error.kind.name());
+        counter!("toolpost_attempts_total", "tool" => tool.clone(), "outcome" => came_of_it).increment(1);
+    }
+    if !report.attempts.is_empty() {
+        counter!("toolpost_fuel_total", "tool" => tool.clone()).increment(report.fuel());
+        histogram!("toolpost_queue_seconds", "tool" => tool.clone()).record(report.waited.as_secs_f64());
+    }
+    if outcome.failed() == Some(ErrorKind::RateLimited) {
+        counter!("toolpost_rate_limited_total", "tool" => tool).increment(1);
+    }
+}
+
+/// What a breaker watches, as labels. Whose it is is nobody's business.
+pub(super) fn labels(key: &Key) -> (&'static str, String) {
+    let kind = match key.scope {
+        Scope::Tool(_) => "tool",
+        Scope::Egress(_) => "egress",
+        Scope::Custom(_) => "custom",
+    };
+    (kind, key.scope.name().to_owned())
+}
+
+fn level(status: Status) -> f64 {
+    match status {
+        Status::Closed => 0.0,
+        Status::HalfOpen => 1.0,
+        Status::Open => 2.0,
+        Status::Isolated => 3.0,
+        Status::Disabled => 4.0,
+    }
+}
+
+fn describe() {
+    describe_counter!("toolpost_calls_total", "Calls that ended");
+    describe_histogram!("toolpost_call_seconds", Unit::Seconds, "Time from a call to its outcome");
+    describe_histogram!(
+        "gen_ai.execute_tool.duration",
+        Unit::Seconds,
+        "The same, by the name of OpenTelemetry's conventions"
+    );
+    describe_counter!("toolpost_attempts_total", "Attempts that ended");
+    describe_gauge!("toolpost_retry_budget_tokens", "What was left for retries at the last one");
+    describe_gauge!("toolpost_breaker_state", "0 closed, 1 half open, 2 open, 3 isolated, 4 disabled");
+    describe_counter!("toolpost_breaker_transitions_total", "Changes of breakers");
+    describe_counter!(
+        "toolpost_breaker_stale_results_total",
+        "Ends of calls that came too late to count for a breaker"
+    );
+    describe_counter!("toolpost_rate_limited_total", "Calls that came too often");
+    describe_gauge!("toolpost_inflight", "Calls under way");
+    describe_histogram!("toolpost_queue_seconds", Unit::Seconds, "Time that calls waited for a place");
+    describe_counter!("toolpost_fuel_total", "Fuel that was used");
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
