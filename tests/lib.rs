@@ -29,7 +29,7 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(binary);
     command.args(args).current_dir(folder).env("XDG_CACHE_HOME", folder).env("XDG_DATA_HOME", folder);
     // What a person has set would change what is printed.
-    for set in ["RUST_BACKTRACE", "COLUMNS", "LINES", "CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR"] {
+    for set in ["RUST_BACKTRACE", "COLUMNS", "LINES", "CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "TRACEPARENT"] {
         command.env_remove(set);
     }
     command

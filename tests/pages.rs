@@ -22,11 +22,27 @@ fn run_json(args: &[&str]) -> (Option<i32>, Value) {
     (output.status.code(), serde_json::from_slice(&output.stdout).expect("JSON"))
 }
 
+/// Every subcommand.
+const COMMANDS: [&str; 12] = [
+    "inspect",
+    "list",
+    "call",
+    "check",
+    "approvals",
+    "rules",
+    "ledger",
+    "artifact",
+    "log",
+    "show",
+    "breakers",
+    "completions",
+];
+
 #[test]
 fn help_of_every_subcommand() {
     let _filters = filters();
     assert_snapshot!("help", run(&["--help"]));
-    for command in ["inspect", "list", "call", "check", "approvals", "rules", "ledger", "artifact", "completions"] {
+    for command in COMMANDS {
         assert_snapshot!(format!("help-{command}"), run(&[command, "--help"]));
     }
 }
@@ -110,7 +126,7 @@ fn completions_for_bash_complete_toolpost() {
     let script = run(&["completions", "bash"]);
     assert!(script.starts_with("--- stdout\n_toolpost() {"), "{script}");
     assert!(script.ends_with("complete -F _toolpost -o bashdefault -o default toolpost\nfi\n--- exit 0"), "{script}");
-    for command in ["inspect", "list", "call", "check", "approvals", "rules", "ledger", "artifact", "completions"] {
+    for command in COMMANDS {
         assert!(script.contains(&format!("toolpost,{command})")), "{command} in {script}");
     }
 }

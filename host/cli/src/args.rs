@@ -59,6 +59,12 @@ pub(crate) enum Command {
     Ledger(crate::ledger::LedgerArgs),
     /// List the results that were too long to be shown, or print one whole
     Artifact(crate::artifact::ArtifactArgs),
+    /// List the calls that were made
+    Log(crate::log::LogArgs),
+    /// Tell the story of a call
+    Show(crate::show::ShowArgs),
+    /// List the breakers, or give them orders
+    Breakers(crate::breakers::BreakersArgs),
     /// Print a completion script for a shell
     Completions(crate::completions::CompletionsArgs),
 }
@@ -75,6 +81,9 @@ impl Command {
             Command::Rules(args) => args.json,
             Command::Ledger(args) => args.as_json(),
             Command::Artifact(args) => args.json,
+            Command::Log(args) => args.json,
+            Command::Show(args) => args.json,
+            Command::Breakers(args) => args.json,
             Command::Completions(_) => false,
         }
     }
@@ -151,6 +160,7 @@ impl SourceArgs {
                 settings::FILE_NAME
             )));
         }
+        // It is opened when there is something to keep.
         let store = settings.store_dir().map(|dir| Arc::new(Store::at(dir)));
         let builder = Builder::new().settings(settings);
         let builder = store.into_iter().fold(builder, Builder::store);

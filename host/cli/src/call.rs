@@ -66,10 +66,13 @@ pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
     }
     print::run(&bar, format!("calling {}", args.tool));
     let caller = Caller { id: args.caller.unwrap_or_default(), groups: args.groups, session: args.session };
-    let call = Call { idempotency_key: args.key, ..Call::new(&args.tool, arguments).by(caller) };
+    let traceparent = std::env::var("TRACEPARENT").ok();
+    let call = Call { idempotency_key: args.key, traceparent, ..Call::new(&args.tool, arguments).by(caller) };
     let outcome = loaded.host.call(call).await;
     bar.finish_and_clear();
-    tell(&outcome, args.json, verbose)
+    let told = tell(&outcome, args.json, verbose);
+    loaded.host.flush().await;
+    told
 }
 
 fn tell(outcome: &Outcome, as_json: bool, verbose: u8) -> Result<Exit, Stop> {

@@ -79,6 +79,12 @@ impl Exit {
     }
 }
 
+impl From<toolpost::store::StoreError> for Stop {
+    fn from(error: toolpost::store::StoreError) -> Self {
+        Stop { exit: Exit::Internal, lines: vec![error.to_string()] }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         std::process::ExitCode::from(exit as u8)

@@ -12,13 +12,16 @@ mod question;
 // The subcommands
 mod approvals;
 mod artifact;
+mod breakers;
 mod call;
 mod check;
 mod completions;
 mod inspect;
 mod ledger;
 mod list;
+mod log;
 mod rules;
+mod show;
 
 use clap::Parser;
 
@@ -39,6 +42,9 @@ async fn main() -> std::process::ExitCode {
         Command::Rules(args) => rules::run(args).await,
         Command::Ledger(args) => ledger::run(args).await,
         Command::Artifact(args) => artifact::run(args).await,
+        Command::Log(args) => log::run(args).await,
+        Command::Show(args) => show::run(args).await,
+        Command::Breakers(args) => breakers::run(args).await,
         Command::Completions(args) => completions::run(&args),
     };
     ended.unwrap_or_else(|stop| Exit::told(&stop, as_json)).into()

@@ -9,18 +9,26 @@ use crate::exit::{Exit, Stop};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
-const RED: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 
 /// Writes a line of data, byte for byte.
 ///
 /// # Errors
 /// It cannot be written. A reader that went away, as `head` does, is no error: the command goes on to its own exit code.
 pub(crate) fn out(line: impl std::fmt::Display) -> Result<(), Stop> {
+    flow(line).map(drop)
+}
+
+/// As [`out`], for a command that has no end of its own: says whether somebody still reads.
+pub(crate) fn flow(line: impl std::fmt::Display) -> Result<bool, Stop> {
     use std::io::Write as _;
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(unwritten(&error)),
+        Ok(()) => Ok(true),
     }
 }
 
@@ -139,7 +147,8 @@ pub(crate) fn listen(verbose: u8) {
         2 => "toolpost=debug,toolpost_wasm=debug,toolpost_core=debug,info",
         _ => "debug",
     };
-    let filter = tracing_subscriber::EnvFilter::new(level);
+    // Each line names its call; what a span of the call bears would make it longer, and no clearer.
+    let filter = tracing_subscriber::EnvFilter::new(format!("{level},toolpost::span=off"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
     let _ = subscriber.without_time().try_init();

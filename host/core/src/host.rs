@@ -125,7 +125,7 @@ impl Host {
     /// Sets the secrets, which its tools may be granted, and which nobody is told.
     #[must_use]
     pub fn with_secrets(self, secrets: Arc<Secrets>) -> Self {
-        self.with(|rooms| rooms.voice = Arc::new(rooms.voice.with_secrets(secrets)))
+        self.with(|rooms| rooms.speak_with(rooms.voice.with_secrets(secrets)))
     }
 
     /// Adds a check, behind those that are there.
@@ -149,10 +149,7 @@ impl Host {
     /// Adds a listener.
     #[must_use]
     pub fn with_sink(self, sink: Arc<dyn Sink>) -> Self {
-        self.with(|rooms| {
-            rooms.voice = Arc::new(rooms.voice.with(sink));
-            rooms.guarding.herald.speak_with(rooms.voice.clone());
-        })
+        self.with(|rooms| rooms.speak_with(rooms.voice.with(sink)))
     }
 
     fn with(self, change: impl FnOnce(&mut Rooms)) -> Self {
@@ -288,6 +285,12 @@ impl Host {
 }
 
 impl Rooms {
+    /// Tells through this voice from now on, also what breakers do.
+    fn speak_with(&mut self, voice: Voice) {
+        self.voice = Arc::new(voice);
+        self.guarding.herald.speak_with(self.voice.clone());
+    }
+
     /// What another host says, and what was learned here. Each room stands here by name, so that none is forgotten.
     fn replaced(&self, by: &Rooms) -> Rooms {
         let Rooms { catalog, access, repetition, checks, approval, cache, budgets, .. } = by;

@@ -106,6 +106,9 @@ fn ended(outcome: &Outcome, class: &'static str) {
         counter!("toolpost_fuel_total", "tool" => tool.clone()).increment(report.fuel());
         histogram!("toolpost_queue_seconds", "tool" => tool.clone()).record(report.waited.as_secs_f64());
     }
+    if let Some(ledger) = &report.idempotency {
+        counter!("toolpost_idem_total", "tool" => tool.clone(), "result" => ledger.how.name()).increment(1);
+    }
     if outcome.failed() == Some(ErrorKind::RateLimited) {
         counter!("toolpost_rate_limited_total", "tool" => tool).increment(1);
     }
@@ -148,6 +151,7 @@ fn describe() {
         "Ends of calls that came too late to count for a breaker"
     );
     describe_counter!("toolpost_rate_limited_total", "Calls that came too often");
+    describe_counter!("toolpost_idem_total", "Calls with an idempotency key, by how they came to their outcome");
     describe_gauge!("toolpost_inflight", "Calls under way");
     describe_histogram!("toolpost_queue_seconds", Unit::Seconds, "Time that calls waited for a place");
     describe_counter!("toolpost_fuel_total", "Fuel that was used");

@@ -163,6 +163,9 @@ impl Open {
         if report.cached {
             self.call.set_attribute(KeyValue::new("toolpost.cache", "hit"));
         }
+        if let Some(ledger) = &report.idempotency {
+            self.call.set_attribute(KeyValue::new("toolpost.idem", ledger.how.name()));
+        }
         match (&outcome.result, content) {
             (Ok(output), Some(masks)) => {
                 let result = masks.show(&output.value, CONTENT_BYTES_MAX);

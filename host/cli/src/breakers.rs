@@ -1,0 +1,123 @@
+//! `toolpost breakers`: what was last heard of each breaker, and an operator's orders to them.
+
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use toolpost::Store;
+use toolpost::core::catalog::settings::Span;
+use toolpost::store::orders::{Action, Order};
+
+use crate::args::ConfigArgs;
+use crate::exit::{Exit, Stop};
+use crate::log::time;
+use crate::print::{self, DIM};
+
+#[derive(Debug, Args)]
+pub(crate) struct BreakersArgs {
+    #[command(subcommand)]
+    order: Option<OrderCommand>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum OrderCommand {
+    /// Have every call of a tool refused, in all hosts of these settings
+    Isolate {
+        #[command(flatten)]
+        order: OrderArgs,
+        /// For so long, for example 10m; without it, until `release`
+        #[arg(long = "for", value_name = "SPAN")]
+        span: Option<Span>,
+    },
+    /// Have every call of a tool let through, however it fails
+    Disable(OrderArgs),
+    /// End what `isolate` or `disable` began
+    Release(OrderArgs),
+    /// Have everything forgotten that happened to a tool, and what was ordered
+    Reset(OrderArgs),
+}
+
+#[derive(Debug, Args)]
+struct OrderArgs {
+    /// The tool's name, or HOST:PORT for a server that tools talk to
+    tool: String,
+    /// Why; whoever is refused is told
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    why: String,
+}
+
+pub(crate) async fn run(args: BreakersArgs) -> Result<Exit, Stop> {
+    let store = args.config.store()?;
+    let (action, order, span) = match args.order {
+        None => return list(&store, args.json).await,
+        Some(OrderCommand::Isolate { order, span }) => (Action::Isolate, order, span),
+        Some(OrderCommand::Disable(order)) => (Action::Disable, order, None),
+        Some(OrderCommand::Release(order)) => (Action::Release, order, None),
+        Some(OrderCommand::Reset(order)) => (Action::Reset, order, None),
+    };
+    let order = Order {
+        breaker: name(&order.tool),
+        action,
+        by: std::env::var("USER").unwrap_or_else(|_| "an operator".into()),
+        why: order.why,
+        until: span.and_then(|span| SystemTime::now().checked_add(span.0)),
+    };
+    store.order(&order).await?;
+    if args.json {
+        print::json(&json!({"ok": true, "order": order}))?;
+    } else {
+        print::note(format!(
+            "{DIM}ordered: {} {}; running hosts follow within a second or so{DIM:#}",
+            action.name(),
+            order.breaker
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn list(store: &Store, as_json: bool) -> Result<Exit, Stop> {
+    let mut breakers = if store.has_log() { store.breakers().await? } else { Vec::new() };
+    let mut orders = if store.has_state() { store.orders().await? } else { Vec::new() };
+    orders.retain(|order| order.action.stands() && order.until.is_none_or(|until| until > SystemTime::now()));
+    // A host that ended while a tool was isolated had nothing more to say when the tool was released.
+    let is_forced = |status: &str| status == "isolated" || status == "disabled";
+    breakers.retain(|known| !is_forced(&known.status) || orders.iter().any(|order| order.breaker == known.breaker));
+    if as_json {
+        print::json(&json!({"ok": true, "breakers": breakers, "orders": orders}))?;
+        return Ok(Exit::Ok);
+    }
+    if breakers.is_empty() && orders.is_empty() {
+        print::note(format!(
+            "{DIM}no breaker has changed, and nothing is ordered, in {}{DIM:#}",
+            store.dir().display()
+        ));
+        return Ok(Exit::Ok);
+    }
+    if !breakers.is_empty() {
+        let mut table = print::table(&["breaker", "status", "since (UTC)", "until (UTC)", "why", "host"]);
+        for known in &breakers {
+            let until = known.until.map(time).unwrap_or_default();
+            let (name, why) = (print::words(&known.breaker), print::words(&known.cause));
+            table.add_row([&name, &known.status, &time(known.since), &until, &why, &known.host]);
+        }
+        print::out(print::rows(&table))?;
+    }
+    for order in &orders {
+        let until = order.until.map_or_else(String::new, |until| format!(" until {} UTC", time(until)));
+        let why = if order.why.is_empty() { String::new() } else { format!(": {}", order.why) };
+        let line = format!("ordered by {}: {} {}{until}{why}", order.by, order.action.name(), order.breaker);
+        print::out(print::words(&line))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// What a breaker watches, by the name that an operator gives: names of tools have no dots and no colons.
+fn name(given: &str) -> String {
+    let is_server = given.contains(['.', ':']);
+    format!("{} {given}", if is_server { "egress" } else { "tool" })
+}
