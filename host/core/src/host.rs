@@ -362,8 +362,10 @@ impl Rooms {
     /// May it run? Arguments that somebody has edited go the whole way again. What was answered instead ends the road.
     async fn judge(&self, call: Call, trail: &mut Trail) -> Result<ControlFlow<Output, Arc<PermittedCall>>, CallError> {
         let (mut accepted, doubt) = self.check(call, trail).await?;
-        // What was done before is not asked about again.
-        if let Some(output) = self.ledger.peek(&accepted, &mut trail.report).await? {
+        // What was done before is not asked about again. What is denied stays denied.
+        if !self.approval.denies(&accepted)
+            && let Some(output) = self.ledger.peek(&accepted, &mut trail.report).await?
+        {
             return Ok(ControlFlow::Break(output));
         }
         // A result that is known is no new effect, so nobody is asked about it. What is denied stays denied.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use toolpost_core::catalog::SecretArguments;
 use toolpost_core::guard::replay::settings::{CustomKey, KeyFrom};
 use toolpost_core::guard::replay::{CallKey, How, IdempotencySettings, Memory};
 use toolpost_core::{AcceptedCall, Call, CallError, CallId, Caller, EffectClass, ErrorKind, Host};
@@ -163,6 +164,27 @@ async fn the_embedder_may_say_what_makes_calls_the_same() {
         assert_eq!(how(&host.call(call(json!({"n": n}))).await), wanted, "{n}");
     }
     assert_eq!(runs.load(std::sync::atomic::Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_is_in_a_key_only_as_a_hash_that_nobody_else_can_make() {
+    let store = Arc::new(Memory::default());
+    let [one, other] = [0, 1].map(|_| {
+        let settings = json!({"idempotency": {"key": "args"}});
+        let (mut tool, _) = tool(EffectClass::Writes, settings, |run, _| async move { Ok(json!(run)) });
+        tool.secret_arguments = SecretArguments::find(&["/note".into()], &tool.parameters).unwrap();
+        host_on(store.clone(), tool)
+    });
+    let call = |note: &str| call(json!({"n": 1, "note": note}));
+    for (host, note, wanted) in [
+        (&one, "secret", How::New),
+        (&one, "secret", How::Replayed),
+        (&one, "another", How::New),
+        (&other, "secret", How::New),
+        (&other, "secret", How::Replayed),
+    ] {
+        assert_eq!(how(&host.call(call(note)).await), Some(wanted), "{note}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question};
+use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question, Rules};
 use toolpost_core::guard::replay::{How, Memory, Query, RecordKey, Standing};
 use toolpost_core::{
     AcceptedCall, Attempt, Call, CallError, Check, Content, EffectClass, ErrorKind, Host, Output, Runner, Stage,
@@ -191,6 +191,18 @@ async fn what_was_done_is_answered_without_asking_anybody_and_at_no_charge() {
     // What was refused has not claimed its key.
     let all = Query { limit: 9, ..Query::default() };
     assert_eq!(host.ledger().book().list(&all).await.unwrap().records.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_and_is_denied_by_now_is_not_answered() {
+    let (tool, runs) = tool(EffectClass::Writes, json!({}), |run, _| async move { Ok(json!(run)) });
+    let store = Arc::new(Memory::default());
+    let host = host_on(store.clone(), tool);
+    assert!(host.call(keyed(1, "k")).await.result.is_ok());
+    let rule = serde_json::from_value(json!({"tools": ["work"]})).unwrap();
+    let host = host.with_approval(Approval::new(Rules { deny: vec![rule], ..Rules::default() }));
+    assert_eq!(host.call(keyed(1, "k")).await.failed(), Some(ErrorKind::Declined));
+    assert_eq!(runs.load(SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]

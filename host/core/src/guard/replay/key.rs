@@ -1,5 +1,7 @@
 //! Which call is the same call? A key, under which there is one record, and a fingerprint of all its arguments: a key that
 //! comes back with other arguments is somebody's mistake, and is told and not run.
+//!
+//! In the place of a secret argument stands a hash that only this host can make, so that no record gives one away.
 
 use std::fmt;
 use std::sync::Arc;
