@@ -228,16 +228,7 @@ impl Builder {
         let mut catalog = Catalog::default();
         let mut components = Vec::new();
         let sources = self.sources(&mut faults);
-        for make in &self.natives {
-            let mut tool = make(self.base());
-            tool.limits = tool.limits.with(&self.overrides);
-            if let Err(why) = tool.guards.cache.fits(tool.effect) {
-                faults.push(Fault { subject: format!("tool `{}`", tool.name), message: why });
-            }
-            if let Err(error) = catalog.add(tool) {
-                faults.push(Fault { subject: "a native tool".into(), message: error.to_string() });
-            }
-        }
+        self.natives(&mut catalog, &mut faults);
         let mut limits = self.settings.host_limits();
         if !sources.is_empty() {
             match self.engine(before) {
@@ -298,6 +289,20 @@ impl Builder {
         let host = self.sinks.into_iter().chain(made.listeners.sinks()).fold(host, Host::with_sink);
         made.components = components.clone();
         Loaded { host, components, faults, made }
+    }
+
+    /// Adds the tools that are functions of this program.
+    fn natives(&self, catalog: &mut Catalog, faults: &mut Vec<Fault>) {
+        for make in &self.natives {
+            let mut tool = make(self.base());
+            tool.limits = tool.limits.with(&self.overrides);
+            if let Err(why) = tool.guards.cache.fits(tool.effect) {
+                faults.push(Fault { subject: format!("tool `{}`", tool.name), message: why });
+            }
+            if let Err(error) = catalog.add(tool) {
+                faults.push(Fault { subject: "a native tool".into(), message: error.to_string() });
+            }
+        }
     }
 
     /// The secrets of the host. Where there are secret arguments, the store has the key for hashes of them.
