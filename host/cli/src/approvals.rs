@@ -1,10 +1,7 @@
 //! `toolpost approvals`: the questions of calls that wait, and answers to them.
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use toolpost::Store;
 use toolpost::approve::{Answered, Desk, Filed, State};
 use toolpost::core::check::approve::shown::escaped;
 use toolpost::core::check::approve::{Answer, Choice, Question};
@@ -74,13 +71,7 @@ struct IdArgs {
 }
 
 pub(crate) async fn run(args: ApprovalsArgs) -> Result<Exit, Stop> {
-    let (settings, faults) = args.config.examine();
-    if !faults.is_empty() {
-        return Err(Stop::faults(faults));
-    }
-    let dir =
-        settings.store_dir().ok_or_else(|| Stop::usage("there is no folder for a store; name one as `store.dir`"))?;
-    let desk = Desk::of(&Arc::new(Store::at(dir)));
+    let desk = Desk::of(&args.config.store()?);
     let (id, choice) = match args.action {
         Action::List => return list(&desk, args.json).await,
         Action::Show(IdArgs { id }) => return show(&find(&desk, &id).await?, args.json),

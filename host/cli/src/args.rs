@@ -93,7 +93,7 @@ impl Command {
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     /// The settings file [default: toolpost.toml in the working directory, if it is there]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 

@@ -1,5 +1,7 @@
 //! `toolpost rules`: what is allowed, denied and asked about, and why.
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 use toolpost::approve::Book;
@@ -65,8 +67,10 @@ pub(crate) async fn run(args: RulesArgs) -> Result<Exit, Stop> {
 /// The rules, and where each group's rules begin to be those of the store.
 fn read(config: &ConfigArgs) -> Result<(Rules, Rules), Stop> {
     let (settings, faults) = config.examine();
-    let stored =
-        settings.store_dir().map(|dir| Book::of(&Store::at(dir)).read()).unwrap_or_else(|| Ok(Rules::default()));
+    let stored = settings
+        .store_dir()
+        .map(|dir| Book::of(&Arc::new(Store::at(dir))).read())
+        .unwrap_or_else(|| Ok(Rules::default()));
     let (stored, more) = stored.map_or_else(|faults| (Rules::default(), faults), |rules| (rules, Vec::new()));
     let faults: Vec<_> = faults.into_iter().chain(more).collect();
     if faults.is_empty() { Ok((settings.approval.rules(), stored)) } else { Err(Stop::faults(faults)) }

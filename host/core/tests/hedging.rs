@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
+use toolpost_core::check::approve::Approval;
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{
     Attempt, Call, CallError, Catalog, Effect, EffectClass, ErrorKind, Host, HostLimits, Native, Outcome, Stage,
@@ -149,6 +150,8 @@ async fn there_is_no_second_attempt_without_a_place_that_nobody_waits_for() {
 async fn what_may_change_the_world_gets_no_second_attempt() {
     for class in [EffectClass::Writes, EffectClass::Open, EffectClass::Open] {
         let (host, count) = host(class, "200ms", &[(5_000, false)]);
+        let allow_all = serde_json::from_value(json!({"allow": [{}]})).unwrap();
+        let host = host.with_approval(Approval::new(allow_all));
         assert!(call(&host).await.result.is_ok());
         assert_eq!(count.begun.load(SeqCst), 1, "{class:?}");
     }

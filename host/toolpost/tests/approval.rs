@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use toolpost::approve::{Answered, Book, Desk, SIGNATURE, Seal, State};
 use toolpost::core::check::approve::{Answer, Choice, Decided, Question};
-use toolpost::{Builder, Call, EffectClass, ErrorKind, Host, Native, Outcome, Settings, Store};
+use toolpost::{Builder, Call, Caller, EffectClass, ErrorKind, Host, Native, Outcome, Settings, Store};
 
 const SECRET: &str = "a secret of more than 16 bytes";
 
@@ -176,6 +176,25 @@ async fn always_is_a_rule_in_the_store_that_later_hosts_follow() {
     // And an operator's denial beats both.
     let (strict, _) = with_store(folder.path(), "[[approval.deny]]\ntools = [\"wipe\"]").await;
     assert_eq!(wipe(&strict, "/a").await.unwrap().result.unwrap_err().kind, ErrorKind::Declined);
+}
+
+#[tokio::test]
+async fn an_answer_for_the_session_holds_for_every_host_with_the_store_and_for_no_other_session() {
+    let folder = folder();
+    let (first, store) = with_store(folder.path(), "").await;
+    let in_session = |host: &Host, session: &str| {
+        let caller = Caller { session: Some(session.into()), ..Caller::named("agent") };
+        let (host, call) = (host.clone(), Call::new("wipe", json!({"path": "/a"})).by(caller));
+        tokio::spawn(async move { host.call(call).await })
+    };
+    let call = in_session(&first, "s");
+    let (desk, question) = waits(&store).await;
+    assert_eq!(desk.answer(&question, &by(Choice::AllowSession)).await.unwrap(), Answered::Taken);
+    assert!(call.await.unwrap().result.is_ok());
+    let (second, _) = with_store(folder.path(), "approval.elsewhere = false").await;
+    let outcome = in_session(&second, "s").await.unwrap();
+    assert_eq!(outcome.report.decisions[0].what, Decided::AllowedForSession);
+    assert_eq!(in_session(&second, "t").await.unwrap().result.unwrap_err().kind, ErrorKind::Declined);
 }
 
 #[tokio::test]

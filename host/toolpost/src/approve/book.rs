@@ -1,9 +1,11 @@
-//! What was answered with "always": rules in a file of the store, which an operator can read, change and delete.
+//! What was answered for longer than once. "Always" is a rule in a file of the store, which an operator can read, change and
+//! delete; what was answered for a session is known to all hosts that have the store.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
@@ -12,8 +14,9 @@ use toolpost_core::check::approve::rules::Rule;
 use toolpost_core::check::approve::shown::escaped;
 use toolpost_core::check::approve::{Question, Rulebook, Rules};
 
+use super::desk::now_ms;
 use crate::settings::{self, Fault};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The name of the file in the folder of the store.
 const FILE_NAME: &str = "rules.toml";
@@ -21,17 +24,36 @@ const FILE_NAME: &str = "rules.toml";
 /// What stands in a new file.
 const HEAD: &str = "# What was answered with \"always\". Delete what is not to hold any more.\n";
 
+/// How long an answer for a session is known, because nobody says when the session ends.
+const SESSION_FOR_MS: i64 = 86_400_000;
+
 /// The rules in a store.
 #[derive(Clone, Debug)]
 pub struct Book {
     file: PathBuf,
+    store: Arc<Store>,
 }
 
 impl Book {
     /// The rules in that store.
     #[must_use]
-    pub fn of(store: &Store) -> Self {
-        Book { file: store.dir().join(FILE_NAME) }
+    pub fn of(store: &Arc<Store>) -> Self {
+        Book { file: store.dir().join(FILE_NAME), store: store.clone() }
+    }
+
+    async fn keep(&self, hash: &str) -> Result<(), StoreError> {
+        let now = now_ms();
+        let mut write = self.store.state().await?.write().await?;
+        sqlx::query("DELETE FROM session_answers WHERE until < ?").bind(now).execute(&mut *write).await?;
+        let keep = sqlx::query("INSERT OR REPLACE INTO session_answers (hash, until) VALUES (?, ?)");
+        keep.bind(hash).bind(now + SESSION_FOR_MS).execute(&mut *write).await?;
+        Ok(write.commit().await?)
+    }
+
+    async fn is_kept(&self, hash: &str) -> Result<bool, StoreError> {
+        let known = sqlx::query("SELECT 1 FROM session_answers WHERE hash = ? AND until >= ?");
+        let known = known.bind(hash).bind(now_ms()).fetch_optional(self.store.state().await?.read()).await?;
+        Ok(known.is_some())
     }
 
     /// The file.
@@ -57,6 +79,21 @@ impl Rulebook for Book {
             let file = self.file.clone();
             let written = tokio::task::spawn_blocking(move || append(&file, &entry)).await;
             written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
+    fn remember<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<(), String>> {
+        async { self.keep(&question.hash).await.map_err(|error| error.to_string()) }.boxed()
+    }
+
+    fn remembers<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, bool> {
+        async move {
+            self.is_kept(hash).await.unwrap_or_else(|error| {
+                // Whoever is not remembered is asked again.
+                tracing::warn!(%error, "answers for a session cannot be read");
+                false
+            })
         }
         .boxed()
     }

@@ -227,7 +227,7 @@ fn filed(row: &SqliteRow) -> Result<Filed, StoreError> {
     Ok(Filed { question, state })
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -64,7 +64,7 @@ pub(crate) fn approval(
     }
     if let Some(store) = store {
         approval = approval.writing(Arc::new(Book::of(store)));
-        if said.elsewhere.unwrap_or(true) {
+        if said.elsewhere() {
             approval = approval.beside(Arc::new(Desk::of(store)));
         }
     }

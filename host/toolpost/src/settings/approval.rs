@@ -106,6 +106,12 @@ impl ApprovalSettings {
         Rules { deny, ask, allow, always: Vec::new() }
     }
 
+    /// Whether a question waits for an answer from another process.
+    #[must_use]
+    pub fn elsewhere(&self) -> bool {
+        self.elsewhere.unwrap_or(true)
+    }
+
     /// How long a question waits, and how many may.
     #[must_use]
     pub fn waiting(&self) -> (Duration, usize) {

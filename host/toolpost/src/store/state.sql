@@ -42,3 +42,9 @@ CREATE TABLE IF NOT EXISTS breaker_orders (
     at_ms INTEGER NOT NULL,
     until_ms INTEGER
 ) STRICT, WITHOUT ROWID;
+
+-- Calls that were allowed until their session ends, by the hash of the question.
+CREATE TABLE IF NOT EXISTS session_answers (
+    hash TEXT PRIMARY KEY,
+    until INTEGER NOT NULL
+) STRICT;

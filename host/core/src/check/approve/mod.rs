@@ -24,6 +24,7 @@ mod decision;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
@@ -34,8 +35,8 @@ pub use self::question::{Answer, Choice, Question, Risk};
 pub use self::rules::Rules;
 
 use self::approver::Approvers;
-use self::pending::{Pending, Session, Settled};
-use self::question::{Why, binding};
+use self::pending::{Bound, Pending, Session, Settled};
+use self::question::{Why, binding, hex};
 use self::rules::{Action, Misfit, Placed, Rule, Subject};
 use crate::call::{AcceptedCall, PermittedCall};
 use crate::secret::Masker;
@@ -53,7 +54,7 @@ pub(crate) const ROUNDS_MAX: usize = 10;
 /// The longest reason that is handed on to the one who called, in bytes.
 const REASON_BYTES_MAX: usize = 2 << 10;
 
-/// Who writes down a rule that somebody has answered with "always".
+/// Who writes down what was answered for longer than once.
 pub trait Rulebook: Send + Sync {
     /// Writes the rule down, so that it holds for later hosts too.
     ///
@@ -63,6 +64,25 @@ pub trait Rulebook: Send + Sync {
     /// # Cancel safety
     /// Dropping the future leaves the rule written whole, or not at all.
     fn write<'a>(&'a self, rule: &'a Rule, question: &'a Question) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Keeps for other hosts that a question was answered for its session. By default only this host knows.
+    ///
+    /// # Errors
+    /// Why it cannot be kept.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it kept, or not.
+    fn remember<'a>(&'a self, _question: &'a Question) -> BoxFuture<'a, Result<(), String>> {
+        async { Ok(()) }.boxed()
+    }
+
+    /// Whether a question of this hash was answered for its session, by another host.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    fn remembers<'a>(&'a self, _hash: &'a str) -> BoxFuture<'a, bool> {
+        async { false }.boxed()
+    }
 }
 
 /// The rules of a host, and those who can be asked. By default there are neither.
@@ -282,7 +302,7 @@ impl Approval {
     ) -> Result<Verdict, CallError> {
         let bound = binding(&call, why.doubt);
         let decision = |what, by: &str| Decision { rule: rule.clone(), ..Decision::about(&call, what, by) };
-        if self.session.knows(&bound) {
+        if self.was_allowed_for_session(&call, bound).await {
             trail.decided(decision(Decided::AllowedForSession, "an earlier answer"));
             return Ok(Verdict::run(call));
         }
@@ -337,6 +357,17 @@ impl Approval {
         Err(refused(&call, "equal calls wait for the same answer; call again later"))
     }
 
+    /// Whether somebody has allowed the same call until its session ends.
+    async fn was_allowed_for_session(&self, call: &AcceptedCall, bound: Bound) -> bool {
+        if self.session.knows(&bound) {
+            return true;
+        }
+        match &self.rulebook {
+            Some(rulebook) if call.call.caller.session.is_some() => rulebook.remembers(&hex(&bound)).await,
+            _ => false,
+        }
+    }
+
     /// From a question to its answer. It belongs to all calls that wait for it.
     async fn settle(self: Arc<Self>, question: Arc<Question>) -> Settled {
         let answered = match tokio::time::timeout(self.timeout, self.approvers.ask(&question)).await {
@@ -354,6 +385,11 @@ impl Approval {
             (Choice::AllowSession, _) if !question.session => Choice::Allow,
             (choice, _) => choice,
         };
+        if let (Choice::AllowSession, Some(rulebook)) = (&answer.choice, &self.rulebook)
+            && let Err(error) = rulebook.remember(&question).await
+        {
+            tracing::warn!(question = question.id, error, "only this host knows that it was allowed for the session");
+        }
         Settled::answered(answer)
     }
 

@@ -265,7 +265,7 @@ pub(super) fn arguments_hash(call: &AcceptedCall) -> String {
     hex(&hash(&[&text(call.arguments_for_keys())]))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
