@@ -13,7 +13,7 @@
 //! 1. Before anybody is asked, a call **peeks**: what is done is answered from the record, at no charge.
 //! 2. What is to run **claims** its key. A twin waits for the one that runs, in this process by being woken, for another
 //!    process by looking again; or it is told, where settings say so.
-//! 3. The claim is a lease, renewed while the [`Ticket`] lives. Whoever finds it run out takes over, with a new **fence**: a
+//! 3. The claim is a lease, renewed while the ticket lives. Whoever finds it run out takes over, with a new **fence**: a
 //!    number that no other claim has. Every write names its fence, so one that comes too late changes nothing, and its
 //!    writer learns that it has **lost** the key.
 //! 4. Before the first effect that may change something leaves the gate, that fact is durable. So a host that dies leaves one
