@@ -1,4 +1,4 @@
-//! The road of a call. Start reading here: [`Host::call`] is the whole life of a call on one screen.
+//! The road of a call. Start reading here: [`Host::call`], and below it each stretch of the road in its order.
 
 use std::ops::ControlFlow;
 use std::pin::pin;

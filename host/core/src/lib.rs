@@ -1,7 +1,7 @@
 //! The policy of Toolpost: how a tool call is judged, guarded, run and told.
 //!
-//! A call is a value that moves one way, `call -> catalog -> check -> guard -> run -> tell`, and [`Host::call`] is the one
-//! function that walks this road:
+//! A call is a value that moves one way, `call -> catalog -> check -> guard -> run -> tell`, and [`Host::call`] is where
+//! this road begins:
 //!
 //! 1. the **catalog** finds the tool, and *accepts* the arguments: reads, repairs and casts them, once, into the very
 //!    value that is judged, shown and run;
