@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use toolpost_core::catalog::shape::{Integer, Shape};
 use toolpost_core::check::approve::rules::Rule;
 use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question, Rulebook, Rules};
+use toolpost_core::guard::GuardSettings;
 use toolpost_core::{Call, Caller, Catalog, EffectClass, Host, Native, Outcome};
 
 /// Somebody who gives the prepared answers one after the other, each when it is let go; without one left, they pass.
@@ -86,6 +87,10 @@ pub(crate) fn rules(rules: Value) -> Rules {
 
 /// A host with `delete` (destroys), `write` and `read`, which answer with their arguments; and how often one ran.
 pub(crate) fn host(approval: Approval) -> (Host, Arc<AtomicU32>) {
+    host_with(approval, GuardSettings::default())
+}
+
+pub(crate) fn host_with(approval: Approval, guard: GuardSettings) -> (Host, Arc<AtomicU32>) {
     let runs = Arc::new(AtomicU32::new(0));
     let mut catalog = Catalog::default();
     for (name, effect) in
@@ -97,6 +102,7 @@ pub(crate) fn host(approval: Approval) -> (Host, Arc<AtomicU32>) {
             .parameter("count", Shape::Option(Box::new(Shape::Integer(Integer::U64))))
             .parameter("token", Shape::Option(Box::new(Shape::String)))
             .effect(effect)
+            .guard(guard.clone())
             .run(move |attempt| {
                 runs.fetch_add(1, SeqCst);
                 async move { Ok(attempt.call.arguments.clone()) }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use toolpost_core::check::approve::{Approval, Choice, Decided};
 use toolpost_core::{ErrorKind, HostLimits};
 
-use crate::{Person, call, call_in, deny, host};
+use crate::{Person, call, call_in, deny, host, host_with};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -101,18 +101,22 @@ async fn an_answer_for_once_lets_one_of_equal_calls_run_and_the_others_ask_again
 
 #[tokio::test(start_paused = true)]
 async fn equal_calls_with_one_idempotency_key_share_an_answer() {
-    let person = Person::slow([Choice::Allow]);
-    let (host, _) = host(Approval::default().then(person.clone()));
-    let twins = tokio::spawn(futures_util::future::join_all((0..3).map(|_| {
-        let host = host.clone();
-        let call = toolpost_core::Call::new("delete", json!({"path": "/a"}));
-        let call = toolpost_core::Call { idempotency_key: Some("k".into()), ..call };
-        async move { host.call(call).await.report.decisions[0].what }
-    })));
-    sleep(seconds(1)).await;
-    person.go.add_permits(1);
-    assert_eq!(twins.await.unwrap(), [Decided::Allowed; 3]);
-    assert_eq!(person.times(), 1);
+    // The key may be given, or follow from the arguments.
+    for (key, given) in [("none", Some("k")), ("args", None)] {
+        let person = Person::slow([Choice::Allow]);
+        let guard = serde_json::from_value(json!({"idempotency": {"key": key}})).unwrap();
+        let (host, runs) = host_with(Approval::default().then(person.clone()), guard);
+        let twins = tokio::spawn(futures_util::future::join_all((0..3).map(|_| {
+            let host = host.clone();
+            let call = toolpost_core::Call::new("delete", json!({"path": "/a"}));
+            let call = toolpost_core::Call { idempotency_key: given.map(str::to_owned), ..call };
+            async move { host.call(call).await.report.decisions[0].what }
+        })));
+        sleep(seconds(1)).await;
+        person.go.add_permits(1);
+        assert_eq!(twins.await.unwrap(), [Decided::Allowed; 3]);
+        assert_eq!((person.times(), runs.load(SeqCst)), (1, 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -251,7 +251,7 @@ pub(crate) async fn what_was_released_is_free_to_run_or_unknown_as_its_owner_say
             let begun = book.begin(&asked, LONG).await.unwrap();
             let fits = match (begins, &begun) {
                 ('n', Begin::Acquired { taken_over: false, effects: false, .. }) => true,
-                ('t', Begin::Acquired { taken_over: true, effects: false, .. }) => true,
+                ('t', Begin::Acquired { taken_over: true, effects, .. }) => *effects == marked,
                 ('u', Begin::Unknown { first_effect, .. }) => first_effect.is_some() == marked,
                 _ => false,
             };

@@ -68,6 +68,8 @@ struct Held {
     state: Model,
     /// The claim: which actor's, and its so-maniest. None behind an operator's word.
     owner: Option<(usize, u64)>,
+    /// Whether something may have been changed under the key.
+    touched: bool,
     expires: u64,
 }
 
@@ -89,26 +91,26 @@ fn model(held: &mut Option<Held>, actor: usize, claim: u64, step: Step, now: u64
     if let Step::Begin { other, rerun } = step {
         let Some(record) = held else {
             let state = Model::Claimed(now + LEASE_MS);
-            *held = Some(Held { other, state, owner: Some((actor, claim)), expires: now + LONG });
+            *held = Some(Held { other, state, owner: Some((actor, claim)), touched: false, expires: now + LONG });
             return Came::Acquired { taken_over: false, effects: false };
         };
         if record.other != other {
             return Came::Other;
         }
-        let effects = match record.state {
+        let state = match record.state {
             Model::Done(answer) => return Came::Finished(answer),
             Model::Unknown => return Came::Unknown,
             Model::Claimed(lease) | Model::Effects(lease) if lease > now => return Came::Running,
-            Model::Claimed(_) => false,
-            Model::Effects(_) if rerun => true,
+            Model::Claimed(_) => Model::Claimed(now + LEASE_MS),
+            Model::Effects(_) if rerun => Model::Effects(now + LEASE_MS),
             Model::Effects(_) => {
                 record.state = Model::Unknown;
                 return Came::Unknown;
             }
         };
         record.owner = Some((actor, claim));
-        record.state = if effects { Model::Effects(now + LEASE_MS) } else { Model::Claimed(now + LEASE_MS) };
-        return Came::Acquired { taken_over: true, effects };
+        record.state = state;
+        return Came::Acquired { taken_over: true, effects: record.touched };
     }
     if let Step::Resolve(_) | Step::Forget = step {
         let Some(record) = held else { return Came::Standing(None) };
@@ -132,6 +134,7 @@ fn model(held: &mut Option<Held>, actor: usize, claim: u64, step: Step, now: u64
     }
     let mine = held.as_mut().filter(|record| claim > 0 && record.owner == Some((actor, claim)));
     let Some(record) = mine else { return Came::Fenced(Fenced::Lost) };
+    record.touched |= matches!((step, record.state), (Step::Mark, Model::Claimed(_) | Model::Effects(_)));
     let next = match (step, record.state) {
         (Step::Renew, Model::Claimed(_)) => Model::Claimed(now + LEASE_MS),
         (Step::Renew, Model::Effects(_)) => Model::Effects(now + LEASE_MS),

@@ -251,6 +251,34 @@ async fn the_keys_that_go_along_are_the_same_in_every_attempt_and_differ_from_re
     assert_eq!(*unkeyed, [None, None]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_key_under_which_something_was_done_is_not_free_behind_a_call_that_did_nothing() {
+    let sent = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = sent.clone();
+    let settings = json!({"idempotency": {"idempotent": true}, "retry": {"max_attempts": 1}});
+    let (host, _) = host(EffectClass::Open, settings, move |run, attempt| {
+        let noted = noted.clone();
+        async move {
+            noted.lock().unwrap().push(attempt.idempotency_key());
+            match run {
+                // It is not known whether the other side has heard it.
+                1 => change(&attempt).await.and(Err(failed(true))),
+                // The other side is not even reached.
+                2 | 3 => Err(failed(true)),
+                _ => Ok(json!(run)),
+            }
+        }
+    });
+    let mut hows = Vec::new();
+    for _ in 1..=4 {
+        sleep(seconds(1)).await;
+        hows.push(how(&host.call(keyed(1, "k")).await));
+    }
+    assert_eq!(hows, [How::New, How::TakenOver, How::TakenOver, How::TakenOver].map(Some));
+    let sent = sent.lock().unwrap();
+    assert!(sent.iter().all(|key| *key == sent[0]), "{sent:?}");
+}
+
 async fn unknown_host() -> (Host, RecordKey) {
     let (host, _) = host(EffectClass::Writes, json!({}), |run, attempt| async move {
         change(&attempt).await?;

@@ -39,6 +39,7 @@ use self::pending::{Bound, Pending, Session, Settled};
 use self::question::{Why, binding, hex};
 use self::rules::{Action, Misfit, Placed, Rule, Subject};
 use crate::call::{AcceptedCall, PermittedCall};
+use crate::guard::replay::RecordKey;
 use crate::secret::Masker;
 use crate::tell::{CallError, ErrorKind, Event, Output, Stage, Trail};
 
@@ -323,7 +324,8 @@ impl Approval {
                     return Err(unasked(&call, why, passes));
                 }
             };
-            let key = call.call.idempotency_key.as_deref();
+            // A key that cannot be made was refused before anybody is asked.
+            let key = RecordKey::of_call(&call).ok().flatten();
             if answer.choice.is_for_one() && !settled.take(key) {
                 continue;
             }

@@ -12,6 +12,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use super::approver::Pass;
 use super::question::{Answer, Choice, Question};
+use crate::guard::replay::RecordKey;
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// The most answers for a session that are kept in mind; beyond that the oldest is forgotten.
@@ -36,7 +37,7 @@ struct Waiting {
 /// How a question ended.
 pub(super) enum Settled {
     /// Somebody answered. What lets one call run is taken by one: by its idempotency key, where it has one.
-    Answered { answer: Answer, taken: Mutex<Option<Option<String>>> },
+    Answered { answer: Answer, taken: Mutex<Option<Option<RecordKey>>> },
     /// Nobody did in time.
     Expired,
     /// Nobody could be asked.
@@ -49,15 +50,15 @@ impl Settled {
     }
 
     /// Takes the answer for a call. Calls with the same idempotency key have one effect together, and take it together.
-    pub(super) fn take(&self, key: Option<&str>) -> bool {
+    pub(super) fn take(&self, key: Option<RecordKey>) -> bool {
         let Settled::Answered { taken, .. } = self else { return false };
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         match &*taken {
             None => {
-                *taken = Some(key.map(str::to_owned));
+                *taken = Some(key);
                 true
             }
-            Some(by) => key.is_some() && by.as_deref() == key,
+            Some(by) => key.is_some() && *by == key,
         }
     }
 }

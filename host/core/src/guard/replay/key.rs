@@ -49,7 +49,7 @@ impl RecordKey {
     }
 
     /// The key of a call; nothing where each call of its tool stands for itself.
-    pub(super) fn of_call(call: &AcceptedCall) -> Result<Option<Self>, CallError> {
+    pub(crate) fn of_call(call: &AcceptedCall) -> Result<Option<Self>, CallError> {
         let settings = &call.tool.guards.idempotency;
         let Some((strategy, parts)) = strategy(call, settings)? else { return Ok(None) };
         let caller = settings.scope.contains(&Scope::Caller).then_some(call.call.caller.id.as_str());

@@ -10,6 +10,8 @@
 //! | done, failed | **finished**: the same answer | completing the same again is fine; else lost | lost |
 //! | unknown | **unknown** | it may still complete or release; else lost | lost |
 //!
+//! What may have been changed under a key stays on record, also where a later claim changes nothing: the key is not free then.
+//!
 //! Whoever begins with other arguments is told so in every state but the first. The owner is who names the record's fence.
 
 use std::time::Duration;
@@ -231,7 +233,7 @@ impl Claimant<'_> {
         first_effect: Option<String>,
         now: u64,
     ) -> (Begin, Change) {
-        let effects = matches!(state, State::Effects { .. });
+        let effects = first_effect.is_some();
         let kept = self.lease + if effects { UNKNOWN_KEPT } else { CLAIM_KEPT };
         let record = Record {
             version: 0,
