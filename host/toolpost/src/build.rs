@@ -3,17 +3,17 @@
 //! One broken component does not take the others with it: it is named, and the others serve. A component whose settings
 //! do not fit is not served at all.
 
+mod components;
 mod listeners;
 mod said;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
 use toolpost_core::catalog::Base;
 use toolpost_core::catalog::grants::Grants;
-use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
+use toolpost_core::catalog::settings::LimitSettings;
 use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
 use toolpost_core::guard::replay::Ledger;
@@ -21,11 +21,10 @@ use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Se
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
 pub(crate) use self::listeners::Listeners;
-use self::said::Said;
 use crate::approve;
 use crate::reload::Made;
 use crate::secrets;
-use crate::settings::{ComponentSettings, Settings};
+use crate::settings::Settings;
 use crate::store::ledger::LedgerTable;
 use crate::store::{Store, orders};
 
@@ -42,7 +41,17 @@ pub struct Builder {
     checks: Vec<Arc<dyn Check>>,
     approvers: Vec<Arc<dyn Approver>>,
     overrides: LimitSettings,
-    pub(crate) store: Option<Arc<Store>>,
+    keeps: Keeps,
+}
+
+/// Where a host keeps what must survive it.
+#[derive(Clone, Default)]
+enum Keeps {
+    /// Where its settings say. Without settings, nowhere.
+    #[default]
+    AsSettingsSay,
+    At(Arc<Store>),
+    InMemory,
 }
 
 /// A host, and what was found on the way to it.
@@ -92,7 +101,8 @@ impl Builder {
         Builder::default()
     }
 
-    /// Takes settings.
+    /// Takes settings. What must survive this program is kept where they say, in a folder of the user's own where they say
+    /// nothing.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -155,10 +165,18 @@ impl Builder {
         self
     }
 
-    /// Keeps on disk what must survive this program. Without a store it is kept in memory.
+    /// Keeps in this store what must survive this program, wherever the settings would.
     #[must_use]
     pub fn store(mut self, store: Arc<Store>) -> Self {
-        self.store = Some(store);
+        self.keeps = Keeps::At(store);
+        self
+    }
+
+    /// Keeps nothing on disk, whatever the settings say: idempotency keys, questions and long results end with this program,
+    /// and there is no log. So does a host without settings.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.keeps = Keeps::InMemory;
         self
     }
 
@@ -194,13 +212,31 @@ impl Builder {
     /// # Cancel safety
     /// As for [`Builder::build`].
     pub async fn load_with(self, progress: impl FnMut(&str) + Send + 'static) -> Loaded {
-        let store = self.store.clone();
-        let loaded = self.load_after(Made::default(), progress).await;
+        let store = self.opened();
+        // Settings that are read again do not move it.
+        let keeps = store.clone().map_or(Keeps::InMemory, Keeps::At);
+        let loaded = Builder { keeps, ..self }.load_after(Made::default(), progress).await;
         loaded.made.listeners.look_at(&loaded.host);
         if let Some(store) = store {
             orders::follow(store, &loaded.host.breakers()).await;
         }
         loaded
+    }
+
+    /// What it keeps on disk, if anything. Nothing is read or made before there is something to keep.
+    fn opened(&self) -> Option<Arc<Store>> {
+        match &self.keeps {
+            Keeps::At(store) => Some(store.clone()),
+            Keeps::AsSettingsSay if self.settings.are_written() => {
+                self.settings.store_dir().map(|dir| Arc::new(Store::at(dir)))
+            }
+            Keeps::AsSettingsSay | Keeps::InMemory => None,
+        }
+    }
+
+    /// Whether anything is kept on disk.
+    pub(crate) fn keeps_on_disk(&self) -> bool {
+        matches!(self.keeps, Keeps::At(_))
     }
 
     /// As [`Builder::load_with`], with as much of what was made before as can be used again.
@@ -224,6 +260,7 @@ impl Builder {
 
     fn load_blocking(self, before: &Made, mut progress: impl FnMut(&str)) -> Loaded {
         let mut made = Made { builder: self.clone(), ..Made::default() };
+        let store = self.opened();
         let mut faults = Vec::new();
         let mut catalog = Catalog::default();
         let mut components = Vec::new();
@@ -256,17 +293,12 @@ impl Builder {
                 Err(message) => faults.push(Fault { subject: "the host".into(), message }),
             }
         }
-        let secrets = self.secrets(&catalog, &mut faults);
-        let (listeners, missing) = Listeners::new(&self.settings, self.store.as_ref(), &before.listeners);
+        let secrets = self.secrets(store.as_ref(), &catalog, &mut faults);
+        let (listeners, missing) = Listeners::new(&self.settings, store.as_ref(), &before.listeners);
         faults.extend(missing.into_iter().map(|message| Fault { subject: "the host".into(), message }));
         made.listeners = listeners;
-        let (approval, webhook) = approve::approval(
-            &self.settings,
-            self.store.as_ref(),
-            self.approvers,
-            before.webhook.as_ref(),
-            &mut faults,
-        );
+        let (approval, webhook) =
+            approve::approval(&self.settings, store.as_ref(), self.approvers, before.webhook.as_ref(), &mut faults);
         made.webhook = webhook;
         let host = Host::new(catalog)
             .with_approval(approval)
@@ -279,7 +311,7 @@ impl Builder {
             Some(bytes) => host.with_cached_results(bytes.0),
             None => host,
         };
-        let host = match self.store {
+        let host = match store {
             Some(store) => host
                 .with_artifacts(Arc::new(store.artifacts(&self.settings.artifacts)))
                 .with_ledger(Arc::new(Ledger::new(Arc::new(LedgerTable::new(store))))),
@@ -306,11 +338,11 @@ impl Builder {
     }
 
     /// The secrets of the host. Where there are secret arguments, the store has the key for hashes of them.
-    fn secrets(&self, catalog: &Catalog, faults: &mut Vec<Fault>) -> Secrets {
+    fn secrets(&self, store: Option<&Arc<Store>>, catalog: &Catalog, faults: &mut Vec<Fault>) -> Secrets {
         let (secrets, wrong) = secrets::of(&self.settings);
         let fault = |message| Fault { subject: "the settings".into(), message };
         faults.extend(wrong.into_iter().map(fault));
-        match &self.store {
+        match store {
             Some(store) if catalog.tools().any(|tool| !tool.secret_arguments.is_empty()) => match store.key() {
                 Ok(key) => secrets.with_key(key),
                 Err(error) => {
@@ -348,131 +380,5 @@ impl Builder {
         });
         let engine = engine.map_err(|error| format!("the engine does not start: {error:#}"))?;
         Ok((options, Arc::new(engine)))
-    }
-
-    /// Every component with its name and settings: those of the settings file, then those of the files.
-    fn sources(&self, faults: &mut Vec<Fault>) -> Vec<(String, ComponentSettings)> {
-        let mut sources: Vec<(String, ComponentSettings)> = Vec::new();
-        for (name, settings) in &self.settings.components {
-            let path = self.settings.resolve(&settings.path);
-            sources.push((name.clone(), ComponentSettings { path, ..settings.clone() }));
-        }
-        let named = sources.len();
-        let given: Vec<PathBuf> = self.files.iter().flat_map(|path| files(path, faults)).collect();
-        for path in given {
-            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            // Named in the settings, under this name or another one, and given again: the settings stand.
-            if sources.iter().take(named).any(|(_, settings)| same_file(&settings.path, &path)) {
-                continue;
-            }
-            match sources.iter().find(|(other, _)| *other == name) {
-                Some((_, settings)) if same_file(&settings.path, &path) => {}
-                Some((_, settings)) => faults.push(Fault {
-                    subject: format!("component `{name}`"),
-                    message: format!(
-                        "both `{}` and `{}` have this name; rename a file, or give one a name in the settings",
-                        settings.path.display(),
-                        path.display()
-                    ),
-                }),
-                None => sources.push((name, ComponentSettings { path, ..ComponentSettings::default() })),
-            }
-        }
-        sources
-    }
-
-    /// Loads one component and adds its tools: all of them, or none where anything is wrong with it.
-    fn component(
-        &self,
-        engine: &Engine,
-        before: &Made,
-        catalog: &mut Catalog,
-        name: &str,
-        settings: &ComponentSettings,
-    ) -> Result<Arc<Component>, Vec<String>> {
-        let component = match before.components.iter().find(|component| component.name == name) {
-            Some(before) => engine.load_file_again(before, &settings.path),
-            None => engine.load_file(name, &settings.path).map(Arc::new),
-        };
-        let component = component.map_err(|error| vec![error.message])?;
-        if component.functions.is_empty() {
-            return Err(vec![no_function(&component)]);
-        }
-        let said = Said { settings: &self.settings, name, component: settings };
-        let mut faults = said.faults(&component);
-        let Base { limits, guards, cast, grants } = self.base();
-        let base = Base {
-            limits: limits.with(&settings.limits),
-            guards: guards.with(&settings.guard),
-            cast: settings.cast.unwrap_or(cast),
-            grants: grants.with(&settings.grants),
-        };
-        faults.extend(component.takes(&base.grants).err());
-        let mut extended = catalog.clone();
-        for function in &component.functions {
-            let path = function.path();
-            let (at, said) = said.of(&path);
-            if said.hidden {
-                continue;
-            }
-            // Defaults are set afterwards, so that one that does not fit does not hide what else is wrong.
-            let plain = ToolSettings { defaults: BTreeMap::new(), ..said.clone() };
-            match component.tool(function, &base, &plain) {
-                Ok(mut tool) => {
-                    tool.limits = tool.limits.with(&self.overrides);
-                    let fits = tool.guards.idempotency.fits(&tool.parameters);
-                    faults.extend(fits.err().map(|why| format!("`{path}`{at}: {why}")));
-                    let defaults = tool.set_defaults(&said.defaults);
-                    faults.extend(defaults.err().map(|why| format!("`{path}`{at}: {why}")));
-                    let cache = tool.guards.cache.fits(tool.effect);
-                    faults.extend(cache.err().map(|why| format!("`{path}`{at}: {why}")));
-                    faults.extend(extended.add(tool).err().map(|error| error.to_string()));
-                }
-                Err(why) => faults.push(format!("`{path}`{at}: {why}")),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        *catalog = extended;
-        Ok(component)
-    }
-}
-
-/// Why a component without a function that can be a tool has none.
-fn no_function(component: &Component) -> String {
-    let why = component.refused.iter().map(|refusal| format!("`{}`: {}", refusal.function, refusal.reason));
-    match why.collect::<Vec<_>>().join("; ") {
-        why if why.is_empty() => "it exports no function".into(),
-        why => format!("no function can be a tool: {why}"),
-    }
-}
-
-/// The file itself, or every component in a folder.
-fn files(path: &Path, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
-    if !path.is_dir() {
-        return vec![path.to_owned()];
-    }
-    let mut fault = |message: String| faults.push(Fault { subject: format!("folder `{}`", path.display()), message });
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) => {
-            fault(format!("cannot be read: {error}"));
-            return Vec::new();
-        }
-    };
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "wasm"));
-    files.sort();
-    if files.is_empty() {
-        fault("holds no `.wasm` file".into());
-    }
-    files
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
     }
 }

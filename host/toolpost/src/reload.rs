@@ -184,7 +184,7 @@ impl Builder {
         let stays = |key: &str, changed: bool| {
             changed.then(|| format!("`{key}` has changed, which takes effect when the program is started again"))
         };
-        let store = self.store.is_some() && self.settings.store_dir() != other.store_dir();
+        let store = self.keeps_on_disk() && self.settings.store_dir() != other.store_dir();
         [stays("store.dir", store)].into_iter().flatten().collect()
     }
 }

@@ -92,6 +92,9 @@ pub struct Settings {
     /// The folder from which paths in the file count.
     #[serde(skip)]
     base: PathBuf,
+    /// Whether they were read, from a file or a text, and are not the defaults alone.
+    #[serde(skip)]
+    written: bool,
     /// The line of each tool's settings, by its component and its key.
     #[serde(skip)]
     lines: BTreeMap<(String, String), usize>,
@@ -211,7 +214,12 @@ impl Settings {
         let (mut settings, faults): (Settings, _) = read::all(text, file);
         settings.lines = read::lines_of_tools(text);
         settings.base = file.parent().map(Path::to_owned).unwrap_or_default();
+        settings.written = true;
         (settings, faults)
+    }
+
+    pub(crate) fn are_written(&self) -> bool {
+        self.written
     }
 
     /// What all calls together may use.

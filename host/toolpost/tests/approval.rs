@@ -29,6 +29,7 @@ fn builder(folder: &Path, text: &str) -> Builder {
     let tool = tool.parameter("path", toolpost::core::catalog::shape::Shape::String);
     Builder::new()
         .settings(settings(folder, text))
+        .in_memory()
         .native(tool, |attempt| async move { Ok(attempt.call.arguments["path"].clone()) })
 }
 

@@ -13,7 +13,7 @@ const PREBUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest-example
 fn builder(text: &str) -> Builder {
     let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled");
     let text = format!("host.cache = {}\n{text}", json!(cache));
-    Builder::new().settings(Settings::parse(&text, &Path::new(PREBUILT).join("toolpost.toml")).unwrap())
+    Builder::new().settings(Settings::parse(&text, &Path::new(PREBUILT).join("toolpost.toml")).unwrap()).in_memory()
 }
 
 /// This is what is found wrong with the components of the settings, and they serve so many tools.

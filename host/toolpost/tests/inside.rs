@@ -15,7 +15,7 @@ async fn host(max_parallel: usize) -> Host {
     let settings = Settings::parse(&format!("[host]\nmax_parallel = {max_parallel}"), Path::new("toolpost.toml"));
     let longest = Native::new("longest", "The longer one of two texts, in words").effect(EffectClass::Pure);
     let longest = longest.parameter("one", Shape::String).parameter("other", Shape::String);
-    let builder = Builder::new().settings(settings.unwrap()).tools(prebuilt.join("text.wasm"));
+    let builder = Builder::new().settings(settings.unwrap()).in_memory().tools(prebuilt.join("text.wasm"));
     let builder = builder.native(longest, |attempt| async move {
         let texts = ["one", "other"].map(|name| attempt.call.arguments[name].clone());
         let counts = texts.each_ref().map(|text| attempt.call("text_word_count", json!({"text": text})));

@@ -75,7 +75,7 @@ async fn check_faults(reloader: &Reloader, faults: &[&str]) {
 #[tokio::test]
 async fn a_component_whose_file_is_the_same_is_not_loaded_again() {
     let folder = Folder::with(BOTH);
-    let reloader = folder.load(Builder::new()).await;
+    let reloader = folder.load(Builder::new().in_memory()).await;
     check(&reloader, &[]).await;
     folder.says(&format!("{BOTH}components.text.limits.fuel = 5000000\ncomponents.text.tools.echo.hidden = true"));
     check(&reloader, &[]).await;
@@ -101,7 +101,7 @@ async fn words_beside_a_component_are_read_again() {
         (core instance $i (instantiate $m))
         (func (export "seven") (result u32) (canon lift (core func $i "f"))))"#;
     std::fs::write(folder.path("bare.wasm"), wat::parse_str(bare).unwrap()).unwrap();
-    let reloader = folder.load(Builder::new()).await;
+    let reloader = folder.load(Builder::new().in_memory()).await;
     let wit = "package a:b;\nworld w {\n  /// The number of dwarfs.\n  export seven: func() -> u32;\n}";
     std::fs::write(folder.path("bare.wit"), wit).unwrap();
     check(&reloader, &["bare"]).await;
@@ -111,7 +111,7 @@ async fn words_beside_a_component_are_read_again() {
 #[tokio::test]
 async fn an_engine_that_does_what_is_asked_goes_on() {
     let folder = Folder::with(&format!("{BOTH}host.max_parallel = 8\n"));
-    let reloader = folder.load(Builder::new()).await;
+    let reloader = folder.load(Builder::new().in_memory()).await;
     for (host, loaded) in [
         ("max_parallel = 4", &[] as &[&str]),
         ("max_parallel = 8\nhost.max_waiting = 3", &[]),
@@ -127,7 +127,7 @@ async fn an_engine_that_does_what_is_asked_goes_on() {
 #[tokio::test]
 async fn what_is_wrong_with_a_part_leaves_all_as_it_was() {
     let folder = Folder::with(BOTH);
-    let reloader = folder.load(Builder::new()).await;
+    let reloader = folder.load(Builder::new().in_memory()).await;
     folder.says("components.divide.path = \"divide.wasm\"\nlimits.fule = 5\nlimits.time = \"0s\"");
     check_faults(&reloader, &["toolpost.toml:3: unknown key `fule`", "toolpost.toml:4: `0s` is no span"]).await;
     folder.says(&format!("{BOTH}components.more.path = \"nowhere.wasm\"\ncomponents.text.tools.ehco.hidden = true"));
@@ -158,7 +158,7 @@ async fn tools_and_files_of_the_program_itself_are_there_again() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let native = Native::new("count", "").effect(EffectClass::Reads);
-    let builder = Builder::new().tools(folder.path("text.wasm")).native(native, move |_| {
+    let builder = Builder::new().in_memory().tools(folder.path("text.wasm")).native(native, move |_| {
         let number = count.fetch_add(1, Ordering::Relaxed);
         async move { Ok(json!(number)) }
     });
@@ -197,7 +197,7 @@ fn a_reload_that_is_dropped_half_way_leaves_all_as_it_was() {
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = Folder::with(BOTH);
-        let reloader = folder.load(Builder::new()).await;
+        let reloader = folder.load(Builder::new().in_memory()).await;
         folder.says("components.divide.path = \"divide.wasm\"");
         {
             // Before anything is read.
@@ -224,7 +224,7 @@ fn a_reload_that_is_dropped_half_way_leaves_all_as_it_was() {
 #[tokio::test]
 async fn reloads_that_are_asked_for_at_once_come_one_after_the_other() {
     let folder = Folder::with(BOTH);
-    let reloader = folder.load(Builder::new()).await;
+    let reloader = folder.load(Builder::new().in_memory()).await;
     std::fs::copy(folder.path("text.wasm"), folder.path("more.wasm")).unwrap();
     folder.says(&format!("{BOTH}components.more.path = \"more.wasm\""));
     let (one, other) = tokio::join!(reloader.reload(), reloader.reload());

@@ -20,7 +20,7 @@ use toolpost::{
 
 async fn host(dir: &Path, settings: &str) -> Host {
     let settings = Settings::parse(settings, &dir.join("toolpost.toml")).unwrap();
-    Builder::new().settings(settings).build().await.unwrap()
+    Builder::new().settings(settings).in_memory().build().await.unwrap()
 }
 
 /// The value of the secret `A` where it comes from there, or why there is none.
@@ -118,7 +118,7 @@ async fn secrets_that_cannot_be_are_faults_of_the_settings() {
             Ok(settings) => settings,
             Err(faults) => return faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
         };
-        Builder::new().settings(settings).load().await.faults.iter().map(ToString::to_string).collect()
+        Builder::new().settings(settings).in_memory().load().await.faults.iter().map(ToString::to_string).collect()
     };
     assert_eq!(told("[secrets]\nA = { env = \"NOT_READ_BEFORE_IT_IS_NEEDED\" }").await, [""; 0]);
     assert_eq!(

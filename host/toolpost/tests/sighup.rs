@@ -30,7 +30,7 @@ impl Serve {
         let exe = std::env::current_exe().unwrap();
         let serve: PathBuf = exe.ancestors().nth(2).unwrap().join("examples/serve");
         let mut command = Command::new(serve);
-        command.arg(folder.path().join("toolpost.toml"));
+        command.arg(folder.path().join("toolpost.toml")).env("XDG_DATA_HOME", folder.path());
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

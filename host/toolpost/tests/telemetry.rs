@@ -34,6 +34,7 @@ fn builder(said: &str) -> Builder {
     let tries = Arc::new(AtomicU32::new(0));
     Builder::new()
         .settings(settings)
+        .in_memory()
         .native(native("reads"), |attempt| async move {
             let effect =
                 Effect { class: EffectClass::Reads, action: "files.read".into(), target: "a.txt".into(), detail: None };
