@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: where things are, and how the binary is run.
 
+pub mod shop;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
