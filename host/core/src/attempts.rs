@@ -159,14 +159,12 @@ impl Attempts {
             };
             let tokens_left = self.purse().tokens();
             self.trail.teller.tell(&Event::Retry { after, tokens_left });
+            let unmade = Unmade { paid: Some(paid), retries: self.retries.clone() };
             match self.place_after(after).await {
                 Some(next) => slot = next,
-                None => {
-                    self.take_back(paid);
-                    return Err(self.stopped(Stop::NotWanted, error));
-                }
+                None => return Err(self.stopped(Stop::NotWanted, Trail::gone().because(error))),
             }
-            self.last = Some((after, paid));
+            self.last = unmade.made().map(|paid| (after, paid));
         }
     }
 
@@ -257,10 +255,25 @@ impl Attempts {
             Either::Right((slot, _)) => Some(slot),
         }
     }
+}
 
-    /// A retry that was paid for is not made.
-    fn take_back(&self, paid: Spent) {
-        paid.give_back();
-        self.retries.give_back();
+/// A retry that was paid for and is not made yet. Dropping it takes back what was paid: also where the call itself is dropped.
+struct Unmade {
+    paid: Option<Spent>,
+    retries: CallRetries,
+}
+
+impl Unmade {
+    fn made(mut self) -> Option<Spent> {
+        self.paid.take()
+    }
+}
+
+impl Drop for Unmade {
+    fn drop(&mut self) {
+        if let Some(paid) = self.paid.take() {
+            paid.give_back();
+            self.retries.give_back();
+        }
     }
 }

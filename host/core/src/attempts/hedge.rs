@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout};
 
-use super::Attempts;
 use super::once::Begun;
+use super::{Attempts, Unmade};
 use crate::guard::retry::{Fence, Spent};
 use crate::inside::Inside;
 use crate::tell::{CallError, ErrorKind, Output, Stage};
@@ -62,14 +62,10 @@ impl Attempts {
         let slot = self.guarding.slots.take_free(&self.need, call.call.inside.as_ref().map(Inside::around))?;
         let number = first.attempt.number;
         let purse = self.purse();
-        let paid = guards.retry.pay_for_hedge(number, &self.retries, &purse)?;
-        match Begun::begin(self, number + 1, slot, true) {
-            Ok(second) => Some((second, paid)),
-            Err(_) => {
-                self.take_back(paid);
-                None
-            }
-        }
+        let paid = guards.retry.pay_for_hedge(number, &self.retries, &purse);
+        let unmade = Unmade { paid: Some(paid?), retries: self.retries.clone() };
+        let second = Begun::begin(self, number + 1, slot, true).ok()?;
+        unmade.made().map(|paid| (second, paid))
     }
 }
 

@@ -63,6 +63,11 @@ impl Trail {
         }
     }
 
+    /// How a call ends for which nobody waits any more.
+    pub(crate) fn gone() -> CallError {
+        CallError::new(ErrorKind::Cancelled, Stage::Run, "the caller went away")
+    }
+
     /// The arguments fit; said again where they were edited.
     pub(crate) fn accepted(&mut self, call: &AcceptedCall) {
         let shown = self.teller.masker().accepted(call);
@@ -132,8 +137,7 @@ impl Trail {
 impl Drop for Trail {
     fn drop(&mut self) {
         if !self.told {
-            let gone = CallError::new(ErrorKind::Cancelled, Stage::Run, "the caller went away");
-            self.last_word(Err(gone));
+            self.last_word(Err(Self::gone()));
         }
     }
 }
