@@ -404,13 +404,16 @@ impl Rooms {
 
     /// From the request to a call that only rules and people can still refuse; and why they have to look at it, if so.
     async fn check(&self, call: Call, trail: &mut Trail) -> Result<(AcceptedCall, Option<String>), CallError> {
+        if trail.repeats.is_none() {
+            // Before its tool is known: a session that asks for tools which there are not fails, too.
+            trail.repeats = self.repetition.begin(&call)?;
+        }
         let accepted = self.accept(call)?;
         trail.accepted(&accepted);
         inside::judge(&accepted, &self.guarding.slots)?;
-        let judged = self.repetition.judge(&accepted)?;
-        trail.repeats = judged.remembered;
+        let doubt = trail.repeats.as_mut().map_or(Ok(None), |session| session.judge(&accepted))?;
         check::ask_all(&self.checks, &accepted).await?;
-        Ok((accepted, judged.doubt))
+        Ok((accepted, doubt))
     }
 
     fn accept(&self, call: Call) -> Result<AcceptedCall, CallError> {

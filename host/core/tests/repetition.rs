@@ -9,6 +9,7 @@ use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::{Call, CallError, Caller, Catalog, ErrorKind, Host, Native, Output, Stage};
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
+static SLOW_COUNT: AtomicU64 = AtomicU64::new(0);
 
 fn host() -> Host {
     let mut catalog = Catalog::default();
@@ -17,6 +18,8 @@ fn host() -> Host {
     catalog.add(Native::new("other", "").parameter("n", number.clone()).run(|_| async { Ok(json!("other")) })).unwrap();
     let changing = |_| async { Ok(json!(COUNT.fetch_add(1, Ordering::Relaxed))) };
     catalog.add(Native::new("changing", "").parameter("n", number.clone()).run(changing)).unwrap();
+    let slowly = |_| async { Ok(json!(SLOW_COUNT.fetch_add(1, Ordering::Relaxed) / 4)) };
+    catalog.add(Native::new("slowly", "").parameter("n", number.clone()).run(slowly)).unwrap();
     let failing = |_| async { Err(CallError::new(ErrorKind::ToolFailed { retryable: false }, Stage::Run, "no")) };
     catalog.add(Native::new("failing", "").parameter("n", number.clone()).run(failing)).unwrap();
     let busy = |_| async { Err(CallError::new(ErrorKind::QuotaExceeded, Stage::Run, "no more")) };
@@ -82,10 +85,17 @@ async fn circles_of_two_and_of_three_calls_are_noticed() {
 }
 
 #[tokio::test]
-async fn a_result_that_changes_is_polling_and_fine() {
+async fn repetition_counts_only_when_the_results_repeat_too() {
     let host = host();
     for _ in 0..40 {
         assert!(call(&host, Some("s"), "changing", json!(1)).await.unwrap().notes.is_empty());
+    }
+    // A poll that finds the same a few times, and then something new, begins anew each time.
+    for _ in 0..20 {
+        for note in [false, false, true, true] {
+            let output = call(&host, Some("s"), "slowly", json!(1)).await.unwrap();
+            assert_eq!(!output.notes.is_empty(), note);
+        }
     }
 }
 
@@ -98,15 +108,45 @@ async fn a_call_without_a_session_is_not_judged() {
 }
 
 #[tokio::test]
-async fn a_session_may_fail_only_so_often() {
+async fn a_session_has_a_budget_of_failed_calls_that_no_success_and_no_invented_name_renews() {
+    type Fails = fn(u64) -> (String, Value);
+    let ways: [Fails; 3] = [
+        |n| ("failing".into(), json!(n)),
+        // Each name is a new one, and no tool has it.
+        |n| (format!("invented_{n}"), json!(n)),
+        |n| ("same".into(), json!(format!("no number {n}"))),
+    ];
+    for (way, fails) in ways.into_iter().enumerate() {
+        let host = host();
+        for n in 0..25 {
+            let (tool, n_or_text) = fails(n);
+            let error = call(&host, Some("s"), &tool, n_or_text).await.unwrap_err();
+            assert_ne!(error.kind, ErrorKind::RepeatedCall, "{way}: {n}");
+            // What works between two failures makes up for neither.
+            if n < 24 {
+                assert!(call(&host, Some("s"), "same", json!(n)).await.is_ok(), "{way}: {n}");
+            }
+        }
+        for fails in ways {
+            let (tool, n) = fails(99);
+            let error = call(&host, Some("s"), &tool, n).await.unwrap_err();
+            assert_eq!((error.kind, error.stage), (ErrorKind::RepeatedCall, Stage::Check), "{way}");
+            assert!(error.message.starts_with("25 calls of this session have failed, and no more may"), "{error}");
+        }
+        assert_eq!(call(&host, Some("s"), "same", json!(1)).await.unwrap_err().kind, ErrorKind::RepeatedCall);
+        assert!(call(&host, Some("t"), "same", json!(1)).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn sessions_of_two_callers_know_nothing_of_each_other_though_they_have_one_name() {
     let host = host();
     for n in 0..25 {
-        assert_eq!(call(&host, Some("s"), "failing", json!(n)).await.unwrap_err().message, "no");
+        call(&host, Some("s"), "failing", json!(n)).await.unwrap_err();
     }
-    let error = call(&host, Some("s"), "same", json!(1)).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::RepeatedCall);
-    assert!(error.message.starts_with("25 calls of this session have failed, and no more may"), "{error}");
-    assert!(call(&host, Some("t"), "same", json!(1)).await.is_ok());
+    let bob = Caller { session: Some("s".into()), ..Caller::named("bob") };
+    assert!(host.call(Call::new("same", json!({"n": 1})).by(bob)).await.result.is_ok());
+    assert_eq!(call(&host, Some("s"), "same", json!(1)).await.unwrap_err().kind, ErrorKind::RepeatedCall);
 }
 
 #[tokio::test]

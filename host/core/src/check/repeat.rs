@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::call::AcceptedCall;
+use crate::call::{AcceptedCall, Call};
 use crate::catalog::settings::number_within;
 use crate::tell::{CallError, ErrorKind, Fault, Output, Stage};
 
@@ -84,21 +84,16 @@ enum At {
     End,
 }
 
-/// A call that is to be remembered when it has ended. It is known by the arguments that will run.
+/// Whose session it is, and its name: sessions of two callers may have one name, and know nothing of each other.
+type Owner = (String, String);
+
+/// A call that is to be remembered when it has ended. It is known by the arguments that will run; until it has some, it can
+/// only fail, and that counts too: a session must not fail for ever by asking for tools that there are not.
 #[derive(Debug)]
 pub(crate) struct Remembered {
     memory: Arc<Repetition>,
-    session: String,
-    call: Hash,
-}
-
-/// A call that may go on, as far as its session goes.
-#[derive(Debug, Default)]
-pub(crate) struct Judged {
-    /// What remembers how it ends; none without a session.
-    pub(crate) remembered: Option<Remembered>,
-    /// Why a person has to be asked first.
-    pub(crate) doubt: Option<String>,
+    owner: Owner,
+    call: Option<Hash>,
 }
 
 /// The memory of what each session did last.
@@ -109,7 +104,7 @@ pub struct Repetition {
 }
 
 /// The sessions, and how often they were used.
-type Sessions = (u64, HashMap<String, Session>);
+type Sessions = (u64, HashMap<Owner, Session>);
 
 impl Repetition {
     /// A memory with these settings, with nothing in it.
@@ -130,45 +125,50 @@ impl Repetition {
         self.settings
     }
 
-    /// Judges a call before it runs. A call without a session is not judged, nor is one that a tool makes: it is the agent
-    /// that goes round in circles, and its own calls show that.
+    /// A call begins. One without a session is not judged, nor is one that a tool makes: it is the agent that goes round in
+    /// circles, and its own calls show that.
     ///
     /// # Errors
-    /// [`ErrorKind::RepeatedCall`]: it was made too often, or too many calls of the session have failed.
-    pub(crate) fn judge(self: &Arc<Self>, call: &AcceptedCall) -> Result<Judged, CallError> {
-        let Some(session) = call.call.caller.session.as_ref().filter(|_| call.call.inside.is_none()) else {
-            return Ok(Judged::default());
-        };
-        let hash = hash(&[call.tool.name.as_bytes(), &text(&call.arguments)]);
-        let RepeatSettings { ask, refuse, failures, .. } = self.settings;
-        let (times, failed) = self.with(session, |session| (session.times(hash, At::Begin), session.failures));
-        if failed >= failures {
+    /// [`ErrorKind::RepeatedCall`]: too many calls of the session have failed.
+    pub(crate) fn begin(self: &Arc<Self>, call: &Call) -> Result<Option<Remembered>, CallError> {
+        let Some(session) = call.caller.session.clone().filter(|_| call.inside.is_none()) else { return Ok(None) };
+        let owner = (call.caller.id.clone(), session);
+        let failed = self.with(&owner, |session| session.failures);
+        if failed >= self.settings.failures {
             return Err(stop(format!("{failed} calls of this session have failed, and no more may")));
         }
-        if times + 1 >= refuse {
-            return Err(stop(again(times)));
-        }
-        let remembered = Remembered { memory: self.clone(), session: session.clone(), call: hash };
-        Ok(Judged { remembered: Some(remembered), doubt: (times + 1 >= ask).then(|| again(times)) })
+        Ok(Some(Remembered { memory: self.clone(), owner, call: None }))
     }
 
-    fn with<T>(&self, session: &str, act: impl FnOnce(&mut Session) -> T) -> T {
+    fn with<T>(&self, owner: &Owner, act: impl FnOnce(&mut Session) -> T) -> T {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let (uses, sessions) = &mut *sessions;
         *uses += 1;
-        if !sessions.contains_key(session) {
-            if sessions.len() >= SESSIONS_MAX {
-                forget(sessions);
-            }
-            sessions.insert(session.to_owned(), Session::default());
+        if sessions.len() >= SESSIONS_MAX && !sessions.contains_key(owner) {
+            forget(sessions);
         }
-        let session = sessions.entry(session.to_owned()).or_default();
+        let session = sessions.entry(owner.clone()).or_default();
         session.used = *uses;
         act(session)
     }
 }
 
 impl Remembered {
+    /// Judges the call before it runs, with the arguments that it would run with. Says why a person has to be asked first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RepeatedCall`]: it was made too often.
+    pub(crate) fn judge(&mut self, call: &AcceptedCall) -> Result<Option<String>, CallError> {
+        let hash = hash(&[call.tool.name.as_bytes(), &text(&call.arguments)]);
+        self.call = Some(hash);
+        let RepeatSettings { ask, refuse, .. } = self.memory.settings;
+        let times = self.memory.with(&self.owner, |session| session.times(hash, At::Begin));
+        if times + 1 >= refuse {
+            return Err(stop(again(times)));
+        }
+        Ok((times + 1 >= ask).then(|| again(times)))
+    }
+
     /// Remembers how the call has ended. Says what the caller should be told, if it was the same again.
     pub(crate) fn end(self, result: &Result<Output, CallError>) -> Option<String> {
         let of_result = match result {
@@ -177,14 +177,14 @@ impl Remembered {
             Err(error) if error.kind.rule().fault == Fault::Policy => return None,
             Err(error) => hash(&[b"err", error.kind.name().as_bytes(), error.message.as_bytes()]),
         };
-        let seen = Seen { call: self.call, result: of_result };
         let RepeatSettings { window, warn, .. } = self.memory.settings;
-        let times = self.memory.with(&self.session, |session| {
+        let times = self.memory.with(&self.owner, |session| {
             session.failures += usize::from(result.is_err());
-            session.seen.push_front(seen);
+            let call = self.call?;
+            session.seen.push_front(Seen { call, result: of_result });
             session.seen.truncate(window);
-            session.times(self.call, At::End)
-        });
+            Some(session.times(call, At::End))
+        })?;
         (times >= warn).then(|| again(times))
     }
 }
@@ -210,7 +210,7 @@ impl Session {
 }
 
 /// Forgets the tenth of the sessions that was not used for the longest time.
-fn forget(sessions: &mut HashMap<String, Session>) {
+fn forget(sessions: &mut HashMap<Owner, Session>) {
     let mut uses: Vec<u64> = sessions.values().map(|session| session.used).collect();
     uses.sort_unstable();
     let oldest = uses.get(uses.len() / 10).copied().unwrap_or(u64::MAX);
