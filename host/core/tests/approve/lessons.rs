@@ -5,16 +5,87 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, pending};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
-use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question};
-use toolpost_core::{AcceptedCall, CallError, Check, ErrorKind};
+use toolpost_core::catalog::Origin;
+use toolpost_core::catalog::shape::Shape;
+use toolpost_core::check::approve::rules::Rule;
+use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question, Rulebook};
+use toolpost_core::{AcceptedCall, CallError, Catalog, Check, EffectClass, ErrorKind, Host, Native};
 
 use crate::{Book, Person, call, call_in, deny, host, rules};
 
+/// Allows each call when it is let go, by its path.
+struct OneByOne {
+    b: Semaphore,
+    c: Semaphore,
+}
+
+impl Approver for OneByOne {
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, Pass>> {
+        let go = if question.arguments["path"] == "/b" { &self.b } else { &self.c };
+        async {
+            go.acquire().await.unwrap().forget();
+            Ok(Answer { choice: Choice::Allow, by: "ann".into() })
+        }
+        .boxed()
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_approval_has_its_own_id_and_is_bound_to_tool_digest_and_arguments() {
+async fn each_call_has_its_own_record_and_resuming_touches_only_the_pending_one() {
+    let person = Arc::new(OneByOne { b: Semaphore::new(0), c: Semaphore::new(0) });
+    let (host, runs) = host(Approval::default().then(person.clone()));
+    // Three calls of one turn: two are asked about, the first is not.
+    let siblings = [("read", "/a"), ("delete", "/b"), ("delete", "/c")].map(|(tool, path)| {
+        let host = host.clone();
+        tokio::spawn(async move { call_in(&host, Some("s"), tool, json!({"path": path})).await })
+    });
+    let now = async |done: [bool; 3], pending: &[&str]| {
+        sleep(Duration::from_secs(1)).await;
+        let ended = siblings.each_ref().map(tokio::task::JoinHandle::is_finished);
+        let asked = host.approval().pending();
+        let mut asked: Vec<_> = asked.iter().map(|asked| asked.arguments["path"].as_str().unwrap()).collect();
+        asked.sort_unstable();
+        assert_eq!((ended, &*asked), (done, pending));
+        assert_eq!(runs.load(SeqCst) as usize, done.iter().filter(|done| **done).count(), "each of them ran once");
+    };
+    now([true, false, false], &["/b", "/c"]).await;
+    person.b.add_permits(1);
+    now([true, true, false], &["/c"]).await;
+    // The answer to one question is none to the other, however long that waits.
+    sleep(Duration::from_secs(100)).await;
+    now([true, true, false], &["/c"]).await;
+    person.c.add_permits(1);
+    now([true, true, true], &[]).await;
+
+    let outcomes = futures_util::future::join_all(siblings).await.into_iter().map(Result::unwrap);
+    let mut records =
+        outcomes.map(|outcome| (outcome.result.unwrap().value["path"].clone(), outcome.call, outcome.report));
+    let (a, b, c) = (records.next().unwrap(), records.next().unwrap(), records.next().unwrap());
+    assert_eq!([&a.0, &b.0, &c.0], ["/a", "/b", "/c"]);
+    assert!(a.1 != b.1 && b.1 != c.1 && a.1 != c.1, "each has its id");
+    let told = |report: &toolpost_core::tell::Report| (report.attempts.len(), report.decisions.len());
+    assert_eq!([told(&a.2), told(&b.2), told(&c.2)], [(1, 0), (1, 1), (1, 1)]);
+    let [of_b, of_c] = [&b, &c].map(|(_, _, report)| report.decisions[0].question.clone().unwrap());
+    assert_ne!(of_b, of_c);
+}
+
+/// A host whose `delete` is the function of a component with that digest.
+fn of_component(digest: &str, approval: Approval) -> Host {
+    let delete = Native::new("delete", "").parameter("path", Shape::String).effect(EffectClass::Destroys);
+    let mut tool = delete.run(|_| async { Ok(json!("gone")) });
+    let (component, digest, function) = ("files".into(), digest.into(), "delete".into());
+    tool.origin = Origin::Component { component, digest, function };
+    let mut catalog = Catalog::default();
+    catalog.add(tool).unwrap();
+    Host::new(catalog).with_approval(approval)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_has_its_own_id_and_is_bound_to_tool_component_digest_and_a_hash_of_the_arguments_shown() {
     // Whoever is asked answers by what stands in the question, in any order.
     struct ByPath;
     impl Approver for ByPath {
@@ -54,6 +125,19 @@ async fn an_approval_has_its_own_id_and_is_bound_to_tool_digest_and_arguments() 
             assert_eq!(one.hash == other.hash, (before, at) == (0, 1), "the hash is that of what was shown");
         }
     }
+
+    // What was allowed for the session was allowed of one component: another one in its place is asked about again.
+    let person = Person::quick([Choice::AllowSession, deny("it is another one")]);
+    let live = of_component("sha256:1", Approval::default().then(person.clone()));
+    let again = async || call_in(&live, Some("s"), "delete", json!({"path": "/a"})).await.result;
+    assert!(again().await.is_ok() && again().await.is_ok());
+    let before = (person.times(), person.last());
+    live.replace(&of_component("sha256:2", Approval::default().then(person.clone())));
+    assert_eq!(again().await.unwrap_err().kind, ErrorKind::Declined);
+    let after = (person.times(), person.last());
+    assert_eq!((before.0, after.0), (1, 2));
+    assert_eq!((&*before.1.digest, &*after.1.digest), ("sha256:1", "sha256:2"));
+    assert_ne!(before.1.hash, after.1.hash);
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +170,7 @@ async fn a_decision_is_recorded_once_and_is_final_for_that_call_and_those_argume
 }
 
 #[tokio::test]
-async fn what_was_not_shown_in_full_is_not_allowed_for_ever() {
+async fn canonical_rendering_with_visible_escapes_and_no_always_when_the_content_was_not_shown_in_full() {
     let book = Arc::new(Book::default());
     let person = Person::quick([Choice::AllowAlways, Choice::AllowAlways]);
     let (host, _) = host(Approval::default().then(person.clone()).writing(book.clone()));
@@ -94,8 +178,11 @@ async fn what_was_not_shown_in_full_is_not_allowed_for_ever() {
     assert_eq!(person.last().always, None);
     assert!(book.0.lock().unwrap().is_empty());
     // What has to be escaped is shown in full.
-    assert!(call(&host, "delete", "/a\u{202e}b").await.result.is_ok());
-    assert_eq!(person.last().shown().lines, [r#"path: "/a\u{202e}b""#]);
+    let tricky = "/a\u{202e}b\tc\u{200b}p\u{430}ypal";
+    assert!(call(&host, "delete", tricky).await.result.is_ok());
+    assert_eq!(person.last().shown().lines, [r#"path: "/a\u{202e}b\u{9}c\u{200b}p\u{430}ypal""#]);
+    // What is shown is what runs: the value that was made of the arguments, and not their text.
+    assert_eq!(person.last().arguments, json!({"path": tricky, "count": null, "token": null}));
     assert_eq!(book.0.lock().unwrap().len(), 1);
 }
 
@@ -162,6 +249,31 @@ async fn a_failing_approver_means_ask_the_next_one_or_refuse_never_hang_never_al
     let (host_, more) = host(Approval::default().then(Arc::new(Hangs)));
     assert_eq!(call(&host_, "delete", "/a").await.result.unwrap_err().kind, ErrorKind::ApprovalTimedOut);
     assert_eq!((started.elapsed().as_secs(), runs.load(SeqCst), more.load(SeqCst)), (300, 0, 0));
+
+    // Nor does one hang that has its answer, because nobody writes that down.
+    struct Stuck;
+    impl Rulebook for Stuck {
+        fn write<'a>(&'a self, _: &'a Rule, _: &'a Question) -> BoxFuture<'a, Result<(), String>> {
+            pending().boxed()
+        }
+        fn remember<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<(), String>> {
+            pending().boxed()
+        }
+        fn remembers<'a>(&'a self, _: &'a str) -> BoxFuture<'a, bool> {
+            pending().boxed()
+        }
+    }
+    let started = Instant::now();
+    let person = Person::quick([Choice::AllowAlways, Choice::AllowSession, deny("no")]);
+    let (host_, runs) = host(Approval::default().then(person.clone()).writing(Arc::new(Stuck)));
+    let again = async |path: &str| call_in(&host_, Some("s"), "delete", json!({"path": path})).await.result;
+    assert!(again("/a").await.is_ok() && again("/a").await.is_ok());
+    // What could not be written down for ever was allowed once; the session is known to this host.
+    assert!(again("/a").await.is_ok());
+    assert_eq!(again("/b").await.unwrap_err().kind, ErrorKind::Declined);
+    assert_eq!((person.times(), runs.load(SeqCst)), (3, 3));
+    // Each question waited once before it was asked; two of the answers waited once more.
+    assert_eq!(started.elapsed().as_secs(), 50);
 }
 
 #[tokio::test]

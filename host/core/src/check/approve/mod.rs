@@ -52,6 +52,9 @@ pub const PENDING_MAX: usize = 100;
 /// The most rounds of one call: how often its arguments may be edited, and how often it may be asked about again.
 pub(crate) const ROUNDS_MAX: usize = 10;
 
+/// The longest that the rulebook may take.
+const RULEBOOK_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// The longest reason that is handed on to the one who called, in bytes.
 const REASON_BYTES_MAX: usize = 2 << 10;
 
@@ -365,7 +368,9 @@ impl Approval {
             return true;
         }
         match &self.rulebook {
-            Some(rulebook) if call.call.caller.session.is_some() => rulebook.remembers(&hex(&bound)).await,
+            Some(rulebook) if call.call.caller.session.is_some() => {
+                in_time(rulebook.remembers(&hex(&bound)).map(Ok)).await.unwrap_or(false)
+            }
             _ => false,
         }
     }
@@ -388,7 +393,7 @@ impl Approval {
             (choice, _) => choice,
         };
         if let (Choice::AllowSession, Some(rulebook)) = (&answer.choice, &self.rulebook)
-            && let Err(error) = rulebook.remember(&question).await
+            && let Err(error) = in_time(rulebook.remember(&question)).await
         {
             tracing::warn!(question = question.id, error, "only this host knows that it was allowed for the session");
         }
@@ -398,7 +403,7 @@ impl Approval {
     /// Keeps a rule, for this host and for later ones.
     async fn keep(&self, rule: &Rule, question: &Question) -> bool {
         let Some(rulebook) = &self.rulebook else { return false };
-        if let Err(error) = rulebook.write(rule, question).await {
+        if let Err(error) = in_time(rulebook.write(rule, question)).await {
             tracing::warn!(question = question.id, error, "the rule is not written down");
             return false;
         }
@@ -406,6 +411,12 @@ impl Approval {
         Arc::make_mut(&mut rules).always.push(rule.clone());
         true
     }
+}
+
+/// Waits for the rulebook, but not for ever: whoever has answered, or can be asked, is not held up by it.
+fn in_time<'r, T: 'r>(asked: impl Future<Output = Result<T, String>> + Send + 'r) -> BoxFuture<'r, Result<T, String>> {
+    let late = || format!("the rulebook did not answer within {}s", RULEBOOK_TIME_MAX.as_secs());
+    tokio::time::timeout(RULEBOOK_TIME_MAX, asked).map(move |ended| ended.unwrap_or_else(|_| Err(late()))).boxed()
 }
 
 /// The arguments that somebody who saw the masked ones has written.

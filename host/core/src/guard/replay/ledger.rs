@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::book::{Asked, Book};
 use super::key::RecordKey;
@@ -31,6 +33,9 @@ pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The most calls that wait for their twins.
 pub const WAITING_MAX: usize = 1_024;
+
+/// The longest that one step of a call may take in the store.
+const STEP_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The pauses between two looks after a twin in another process.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
@@ -242,7 +247,7 @@ impl Ledger {
     }
 
     async fn ask(self: Arc<Self>, asked: Asked, lead: Lead) -> Result<Step, LedgerFailure> {
-        Ok(match self.book.begin(&asked, self.lease).await? {
+        Ok(match in_time(self.book.begin(&asked, self.lease)).await? {
             Begin::Acquired { fence, created_ms, taken_over, effects } => {
                 let hold = Hold::new(self.book.clone(), &asked, fence, created_ms, effects);
                 Step::Ticket { ticket: Ticket::new(hold, self.lease, lead), taken_over }
@@ -259,7 +264,7 @@ impl Ledger {
         how: How,
         report: &mut Report,
     ) -> Result<Option<Output>, CallError> {
-        match self.book.look(asked).await {
+        match in_time(self.book.look(asked)).await {
             Ok(Some(begin)) => told(begin, asked, how, report),
             Ok(None) => Ok(None),
             Err(failure) => unavailable(call, failure).map(|()| None),
@@ -320,6 +325,15 @@ fn told(begin: Begin, asked: &Asked, how: How, report: &mut Report) -> Result<Op
             Err(error.with_help(help).with_detail(detail))
         }
     }
+}
+
+/// Waits for the store, but not for ever: no call is held up by a ledger longer than by its tool.
+pub(super) fn in_time<'s, T: 's>(
+    step: impl Future<Output = Result<T, LedgerFailure>> + Send + 's,
+) -> BoxFuture<'s, Result<T, LedgerFailure>> {
+    let late = || LedgerFailure::new(format!("the store did not answer within {}s", STEP_TIME_MAX.as_secs()));
+    // Boxed, because few calls have a key, and calls inside of one another need little room.
+    timeout(STEP_TIME_MAX, step).map(move |ended| ended.unwrap_or_else(|_| Err(late()))).boxed()
 }
 
 fn in_use(retry_after: Duration) -> CallError {

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::book::{Asked, Book};
 use super::ending::Ending;
 use super::key::RecordKey;
-use super::ledger::{Lead, unusable};
+use super::ledger::{Lead, in_time, unusable};
 use super::record::{Fenced, Release};
 use super::settings::{Idempotency, Keep, OnCrash};
 use super::store::LedgerFailure;
@@ -139,7 +139,7 @@ impl Hold {
             (false, _) => self.release_untouched(),
         };
         // If it cannot be written, the lease runs out.
-        let _ = self.book.release(&self.key, self.fence, release).await;
+        let _ = in_time(self.book.release(&self.key, self.fence, release)).await;
     }
 
     fn release_untouched(&self) -> Release {
@@ -199,7 +199,8 @@ impl Ticket {
         fence: Fence,
     ) -> Result<Output, CallError> {
         let end = self.end(settings, &result, fence);
-        let written = self.write(&end).await;
+        // The call is over: whoever waits for it does not wait for a store that hangs.
+        let written = in_time(self.write(&end)).await;
         self.settled = true;
         match written {
             Ok(Fenced::Held) => result,
