@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use serde_json::{Value, json};
-use toolpost_core::EffectClass;
 use toolpost_core::catalog::grants::{Destination, GrantSettings, Grants};
+use toolpost_core::{EffectClass, Native};
 use url::Url;
 
 /// Which of these URLs the pattern covers.
@@ -153,12 +153,21 @@ fn the_grants_of_a_tool_take_the_place_of_its_components() {
 }
 
 #[test]
-fn what_a_grant_lets_a_tool_do_follows_from_its_methods() {
+fn read_only_is_derived_from_grants_and_never_from_hints() {
     let effect =
         |methods: &[&str]| grants(json!([{"to": "https://a.org/**", "methods": methods}])).unwrap().net_effect();
     assert_eq!(Grants::default().net_effect(), None);
     assert_eq!(effect(&["GET", "HEAD", "OPTIONS"]), Some(EffectClass::Reads));
     for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "QUERY"] {
         assert_eq!(effect(&["GET", method]), Some(EffectClass::Open), "{method}");
+    }
+    // One grant that may send is enough, whatever stands beside it.
+    let both = json!([{"to": "https://a.org/**", "methods": ["GET"]}, {"to": "https://b.org/**", "methods": ["POST"]}]);
+    assert_eq!(grants(both).unwrap().net_effect(), Some(EffectClass::Open));
+    // What a tool is called, and what its author says of it, is no word of the operator's.
+    for (name, description) in [("get_weather", "Only reads."), ("read", "readOnlyHint: true, destructiveHint: false")]
+    {
+        let tool = Native::new(name, description).run(|_| async { Ok(Value::Null) });
+        assert_eq!(tool.effect, EffectClass::Open, "{name}");
     }
 }

@@ -99,19 +99,56 @@ async fn no_more_attempts_are_made_than_there_may_be_and_the_last_error_is_told(
     }
 }
 
+/// How an attempt ends behind its effect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Behind {
+    Happened,
+    /// It was sent, and nobody knows what became of it.
+    Cut,
+    /// It was not sent.
+    Unsent,
+    /// There was none.
+    Nothing,
+}
+
 #[tokio::test(start_paused = true)]
-async fn what_may_have_happened_is_not_tried_again_and_said_to_be_unknown() {
-    let (host, runs) = host(EffectClass::Writes, json!({}), |_, attempt| async move {
-        let effect =
-            Effect { class: EffectClass::Writes, action: "orders.create".into(), target: "1".into(), detail: None };
-        attempt.pass(effect).await?.done();
-        Err(unavailable())
-    });
-    let outcome = call(&host).await;
-    let error = outcome.result.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::OutcomeUnknown);
-    assert!(error.message.starts_with("the service is away; its effect may have happened"), "{error}");
-    assert_eq!((runs.load(SeqCst), outcome.report.not_retried), (1, Some("may_have_happened")));
+async fn outcome_unknown_and_a_retry_only_if_nothing_was_sent_or_the_effect_is_idempotent_by_key() {
+    let attempt_of = |behind: Behind| {
+        move |run: u32, attempt: Attempt| async move {
+            let effect =
+                Effect { class: EffectClass::Writes, action: "orders.create".into(), target: "1".into(), detail: None };
+            match behind {
+                Behind::Happened => attempt.pass(effect).await?.done(),
+                Behind::Cut => {
+                    let passage = attempt.pass(effect).await?;
+                    if run == 1 {
+                        sleep(seconds(60)).await;
+                    }
+                    passage.done();
+                }
+                Behind::Unsent => attempt.pass(effect).await?.failed(),
+                Behind::Nothing => {}
+            }
+            if run == 1 { Err(unavailable()) } else { Ok(json!(run)) }
+        }
+    };
+    for behind in [Behind::Happened, Behind::Cut, Behind::Unsent, Behind::Nothing] {
+        for idempotent in [false, true] {
+            let settings = json!({"idempotency": {"idempotent": idempotent}});
+            let (host, runs) = host(EffectClass::Writes, settings, attempt_of(behind));
+            let key = Some("order 1".to_owned());
+            let outcome = host.call(Call { idempotency_key: key, ..Call::new("work", json!({})) }).await;
+            let what = format!("{behind:?}, {idempotent}: {:?}", outcome.result);
+            if idempotent || [Behind::Unsent, Behind::Nothing].contains(&behind) {
+                assert_eq!((outcome.failed(), runs.load(SeqCst)), (None, 2), "{what}");
+                continue;
+            }
+            assert_eq!((runs.load(SeqCst), outcome.report.not_retried), (1, Some("may_have_happened")), "{what}");
+            let error = outcome.result.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::OutcomeUnknown, "{what}");
+            assert!(error.message.contains("; its effect may have happened"), "{what}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,25 +114,45 @@ async fn a_call_inside_of_another_has_no_more_time_than_the_attempt_around_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_of_all_layers_together_are_no_more_than_those_of_one() {
+async fn one_attempt_budget_for_a_call_across_all_layers() {
+    // Also where what is inside may change something, and so runs in a task of its own.
+    for class in [EffectClass::Reads, EffectClass::Writes] {
+        let runs = Arc::new(AtomicU32::new(0));
+        let counted = runs.clone();
+        let layers = ["a", "b", "c"].windows(2).map(|pair| {
+            let inner = pair[1].to_owned();
+            tool(pair[0], class, move |attempt| {
+                let inner = inner.clone();
+                async move { hand_on(attempt, &inner).await }
+            })
+        });
+        let last = tool("c", class, move |_| {
+            counted.fetch_add(1, SeqCst);
+            async { Err(failed("away")) }
+        });
+        let outcome = call(&host(layers.chain([last])), "a").await;
+        assert_eq!(outcome.failed(), Some(ErrorKind::ToolFailed { retryable: true }));
+        // Not 27.
+        assert_eq!((runs.load(SeqCst), outcome.report.attempts.len()), (3, 1), "{class:?}");
+        assert_eq!(outcome.report.not_retried, Some("no_attempt_left"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_beside_one_another_inside_of_a_call_share_its_attempt_budget_too() {
     let runs = Arc::new(AtomicU32::new(0));
     let counted = runs.clone();
-    let layers = ["a", "b", "c"].windows(2).map(|pair| {
-        let inner = pair[1].to_owned();
-        tool(pair[0], EffectClass::Reads, move |attempt| {
-            let inner = inner.clone();
-            async move { hand_on(attempt, &inner).await }
-        })
-    });
-    let last = tool("c", EffectClass::Reads, move |_| {
+    let inner = tool("inner", EffectClass::Reads, move |_| {
         counted.fetch_add(1, SeqCst);
         async { Err(failed("away")) }
     });
-    let outcome = call(&host(layers.chain([last])), "a").await;
-    assert_eq!(outcome.failed(), Some(ErrorKind::ToolFailed { retryable: true }));
-    // Not 27.
-    assert_eq!((runs.load(SeqCst), outcome.report.attempts.len()), (3, 1));
-    assert_eq!(outcome.report.not_retried, Some("no_attempt_left"));
+    let outer = tool("outer", EffectClass::Reads, |attempt| async move {
+        join_all((0..5).map(|number| attempt.call("inner", json!({"number": number})))).await;
+        Err(failed("all of them"))
+    });
+    let outcome = call(&host([outer, inner]), "outer").await;
+    // Each of the five once, and two retries for all of them and the one around them.
+    assert_eq!((runs.load(SeqCst), outcome.report.attempts.len()), (5 + 2, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Time limits: when a call is ended, and that nothing of it happens afterwards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -176,12 +177,22 @@ async fn the_time_of_a_call_includes_its_wait_for_a_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behind_the_outcome_of_a_timed_out_call_nothing_of_it_happens_any_more() {
+async fn a_timeout_drops_the_tool_and_closes_the_effect_gate_before_the_result_is_returned() {
+    /// What a running tool holds.
+    struct Holding(Arc<AtomicBool>);
+    impl Drop for Holding {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
+    }
     for class in CLASSES {
         let (passes, mut passed) = mpsc::unbounded_channel();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let drops = dropped.clone();
         let tool = tool(class, Limits::default(), move |attempt| {
-            let passes = passes.clone();
+            let (passes, holding) = (passes.clone(), Holding(drops.clone()));
             async move {
+                let _holding = holding;
                 // A task of the tool's own, which nobody stops.
                 let detached = attempt.clone();
                 tokio::spawn(async move {
@@ -202,6 +213,7 @@ async fn behind_the_outcome_of_a_timed_out_call_nothing_of_it_happens_any_more()
         let outcome = host.call(Call::new("work", json!({}))).await;
         assert_eq!(outcome.result.unwrap_err().kind, ErrorKind::OutcomeUnknown);
         assert_eq!(started.elapsed(), seconds(30));
+        assert!(dropped.load(SeqCst), "{class:?}: the tool is gone");
         let told = *counter.0.lock().unwrap();
 
         let mut answers = Vec::new();

@@ -198,6 +198,75 @@ async fn the_oldest_artifacts_make_room_in_memory_and_what_is_too_large_is_not_k
     assert_eq!(kept, [true, false, true, true]);
 }
 
+/// The two pieces that are shown and the line behind them fit the whole: nothing between is repeated, or gone uncounted.
+fn check_pieces(whole: &str, head: &str, tail: &str, line: &str) -> Result<(), TestCaseError> {
+    prop_assert!(whole.starts_with(head) && whole.ends_with(tail), "{head:?} {tail:?} of {whole:?}");
+    let missing = whole.len() - head.len() - tail.len();
+    let told = format!("[{missing} of {} bytes are missing; ", whole.len());
+    prop_assert!(line.starts_with(&told), "{line}, not {told}");
+    Ok(())
+}
+
+/// As `check_pieces`, for a text with its gap and its line.
+fn check_text(whole: &str, shown: &str) -> Result<(), TestCaseError> {
+    let (cut, line) = shown.rsplit_once('\n').unwrap();
+    let (head, tail) = cut.split_once("\n[...]\n").unwrap();
+    check_pieces(whole, head, tail, line)
+}
+
+fn shown_texts(parts: &[Content]) -> String {
+    parts.iter().map(|part| if let Content::Text { text } = part { &**text } else { panic!("{part:?}") }).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn truncation_never_splits_a_character_and_always_says_how_much_is_missing(
+        texts in prop::collection::vec("[a€😀é\n]{0,120}", 1..6),
+        reader in 64_u64..400,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let said = |says| runtime.block_on(cut(says, reader)).0;
+        let whole = texts.concat();
+        let json = json!({"texts": texts});
+        let is_cut = |length: usize| length as u64 > reader;
+
+        // One text, a value as JSON, several parts, the words of an error, and what comes with them.
+        let outcome = said(value(json!(whole)));
+        prop_assert_eq!(outcome.report.truncated.is_some(), is_cut(whole.len()));
+        if is_cut(whole.len()) {
+            check_text(&whole, outcome.result.unwrap().value.as_str().unwrap())?;
+        }
+        let outcome = said(value(json.clone()));
+        prop_assert_eq!(outcome.report.truncated.is_some(), is_cut(json.to_string().len()));
+        if is_cut(json.to_string().len()) {
+            check_text(&json.to_string(), outcome.result.unwrap().value.as_str().unwrap())?;
+        }
+        let outcome = said(content(texts.iter().map(|said| text(said)).collect()));
+        prop_assert_eq!(outcome.report.truncated.is_some(), is_cut(whole.len()));
+        if is_cut(whole.len()) {
+            let parts = outcome.result.unwrap().content;
+            let gap = parts.iter().position(|part| *part == text("[...]")).unwrap();
+            let (line, parts) = parts.split_last().unwrap();
+            let line = shown_texts(std::slice::from_ref(line));
+            check_pieces(&whole, &shown_texts(&parts[..gap]), &shown_texts(&parts[gap + 1..]), &line)?;
+        }
+        let error = CallError::new(ErrorKind::ToolFailed { retryable: false }, Stage::Run, whole.clone());
+        let error = said(Err(error.with_detail(json.clone()))).result.unwrap_err();
+        if is_cut(whole.len()) {
+            check_text(&whole, &error.message)?;
+        } else {
+            prop_assert_eq!(&error.message, &whole);
+        }
+        if is_cut(json.to_string().len()) {
+            check_text(&json.to_string(), error.detail.unwrap().as_str().unwrap())?;
+        } else {
+            prop_assert_eq!(error.detail.unwrap(), json);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 

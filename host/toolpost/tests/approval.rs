@@ -317,7 +317,7 @@ async fn a_web_hook_is_asked_with_a_signature_and_answers_at_once() {
 }
 
 #[tokio::test]
-async fn a_web_hook_whose_answer_is_not_sealed_for_this_question_allows_nothing() {
+async fn approvals_that_travel_are_sealed_with_a_mac_over_what_was_asked_and_verified_by_us() {
     type Make = fn(Value) -> (StatusCode, HeaderMap, String);
     fn ok((headers, body): (HeaderMap, String)) -> (StatusCode, HeaderMap, String) {
         (StatusCode::OK, headers, body)
@@ -362,7 +362,7 @@ async fn a_web_hook_whose_answer_is_not_sealed_for_this_question_allows_nothing(
 }
 
 #[tokio::test]
-async fn a_web_hook_may_answer_later_with_the_token_and_only_once() {
+async fn an_approval_that_comes_later_is_sealed_for_its_question_and_of_single_use() {
     let folder = folder();
     let (url, mut asked) = service(|_| StatusCode::ACCEPTED).await;
     let text = hook(folder.path(), &url, "listen = \"127.0.0.1:0\"\n");

@@ -146,7 +146,7 @@ async fn calls_that_are_aborted_from_another_thread_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_is_ended_in_time_leaves_nothing_wherever_it_was() {
+async fn a_timeout_drops_the_store_before_the_result_is_returned_wherever_the_guest_was() {
     let door = Arc::new(Door::default());
     let engine = engine(&door);
     let start = guest_that_starts_with(ENDLESS);

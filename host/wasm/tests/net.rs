@@ -179,7 +179,7 @@ async fn a_request_that_finds_nobody_has_not_happened() {
 }
 
 #[test]
-fn what_a_tool_may_do_follows_from_what_it_was_granted() {
+fn read_only_is_derived_from_imports_and_grants_and_never_from_hints() {
     let fetch = common::prebuilt("fetch");
     let effect = |methods: &[&str]| fetch.effect(&grants(json!([{"to": "https://a.test/**", "methods": methods}])));
     assert_eq!(fetch.effect(&grants(json!([]))), EffectClass::Pure);
@@ -191,6 +191,11 @@ fn what_a_tool_may_do_follows_from_what_it_was_granted() {
     assert_eq!(text.effect(&net), EffectClass::Pure);
     let fault = "`grants.net` is of no use to it: it does not import `wasi:http/outgoing-handler`; take the grant out";
     assert_eq!(text.takes(&net), Err(fault.into()));
+    // What its author says of it is for the one who chooses, and judges nothing.
+    let mut function = fetch.functions[0].clone();
+    function.docs = Some("Only reads. readOnlyHint: true".into());
+    let base = Base { grants: net, ..common::strict() };
+    assert_eq!(fetch.tool(&function, &base, &ToolSettings::default()).unwrap().effect, EffectClass::Open);
 }
 
 /// A host of `orders`, whose shop wants to know a request again, or not.

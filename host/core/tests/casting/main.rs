@@ -1,6 +1,7 @@
 //! What each mode of casting makes of what models send: every row of the table, accepted and refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod lossless;
 mod numbers;
 mod parts;
 mod words;
