@@ -271,6 +271,13 @@ async fn drop_in(room: Room, host: &Host, seen: &Arc<Seen>) {
     };
     let (dropped, ()) = tokio::join!(timeout(seconds(5), call(host, "one", "s", 1)), looks);
     assert!(dropped.is_err(), "{room:?}: it was over before it was dropped");
+    if ahead.is_some() {
+        // The one ahead still runs, and nobody waits behind it any more.
+        sleep(Duration::from_millis(1)).await;
+        let keys = usize::from(room != Cache);
+        assert_eq!((host.in_use(), host.ledger().in_use()), ((1, 0), (keys, 0)), "{room:?}");
+        assert_eq!(seen.ends_of("one"), [Some(ErrorKind::Cancelled)], "{room:?}: it is told at once");
+    }
     *seen.act.lock().unwrap() = Act::Answer;
     seen.leave.add_permits(1_000);
     if let Some(ahead) = ahead {

@@ -181,6 +181,23 @@ async fn whoever_leaves_the_line_leaves_it_to_those_behind() {
     assert_eq!(host.in_use(), (0, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_the_line_of_a_tool_makes_room_there_for_another() {
+    let (host, _) = host(64, 64);
+    let running = join_all((0..2).map(|id| call(&host, "two", id, 100)));
+    let others = async {
+        for _ in 0..2 {
+            let gone = join_all((2..5).map(|id| timeout(ms(10), call(&host, "two", id, 1)))).await;
+            assert!(gone.iter().all(Result::is_err), "they waited, and went away");
+            assert_eq!(host.in_use(), (2, 0));
+        }
+        join_all((5..8).map(|id| call(&host, "two", id, 1))).await
+    };
+    let (_, others) = tokio::join!(running, others);
+    assert!(others.iter().all(|outcome| outcome.result.is_ok()), "as many wait as may");
+    assert_eq!(host.in_use(), (0, 0));
+}
+
 #[test]
 fn what_no_host_can_run_is_refused_when_settings_are_read() {
     let wrong = |guard: Value| serde_json::from_value::<GuardSettings>(guard).unwrap_err().to_string();
