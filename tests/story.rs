@@ -329,20 +329,51 @@ fn an_isolated_tool_is_refused_until_it_is_released() {
     no breaker has changed, and nothing is ordered, in kept
     --- exit 0
     ");
-    assert_snapshot!(order(&["isolate", "api.example.com:443", "--for", "10m", "--json"]), @r#"
+}
+
+#[test]
+fn an_order_may_be_about_a_server_as_one_tool_knows_it() {
+    let (folder, _timeless) = (folder(), timeless());
+    let order = |args: &[&str]| {
+        let mut command = command(folder.path(), &[&["breakers"], args].concat());
+        page(&command.env("USER", "ann").output().expect("the binary is built"))
+    };
+    assert_snapshot!(order(&["isolate", "orders_create", "Shop.example.com:443", "--for", "10m", "--json"]), @r#"
     --- stdout
     {
       "ok": true,
       "order": {
-        "breaker": "egress api.example.com:443",
+        "breaker": "egress orders_create shop.example.com:443",
         "action": "isolate",
         "by": "ann",
         "why": "",
-        "until": "[moment]"
+        "until": "[moment]",
+        "tool": "orders_create",
+        "authority": "shop.example.com:443"
       }
     }
     --- exit 0
     "#);
+    assert_snapshot!(order(&[]), @"
+    --- stdout
+    ordered by ann: isolate egress orders_create shop.example.com:443 until [moment] UTC
+    --- exit 0
+    ");
+    assert_snapshot!(order(&["isolate", "shop.example.com:443"]), @"
+    --- stderr
+    error: `shop.example.com:443` is no tool; a server is named behind the tool that sends to it: `TOOL shop.example.com:443`
+    --- exit 2
+    ");
+    assert_snapshot!(order(&["isolate", "orders_create", "https://shop.example.com"]), @"
+    --- stderr
+    error: `https://shop.example.com` is no server; one is named as in `shop.example.com:443`
+    --- exit 2
+    ");
+    assert_snapshot!(order(&["isolate", "orders create"]), @"
+    --- stderr
+    error: `orders create` is no tool
+    --- exit 2
+    ");
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use toolpost::Store;
 use toolpost::core::catalog::settings::Span;
+use toolpost::core::guard::breaker::{Key, Scope};
 use toolpost::store::orders::{Action, Order};
 
 use crate::args::ConfigArgs;
@@ -26,7 +28,7 @@ pub(crate) struct BreakersArgs {
 
 #[derive(Debug, Subcommand)]
 enum OrderCommand {
-    /// Have every call of a tool refused, in all hosts of these settings
+    /// Have a tool's calls refused, or its requests to a server, in all hosts of these settings
     Isolate {
         #[command(flatten)]
         order: OrderArgs,
@@ -34,18 +36,21 @@ enum OrderCommand {
         #[arg(long = "for", value_name = "SPAN")]
         span: Option<Span>,
     },
-    /// Have every call of a tool let through, however it fails
+    /// Have a tool's calls let through, or its requests to a server, however they fail
     Disable(OrderArgs),
     /// End what `isolate` or `disable` began
     Release(OrderArgs),
-    /// Have everything forgotten that happened to a tool, and what was ordered
+    /// Have forgotten what happened to a tool, or between it and a server, and what was ordered
     Reset(OrderArgs),
 }
 
 #[derive(Debug, Args)]
 struct OrderArgs {
-    /// The tool's name, or HOST:PORT for a server that tools talk to
+    /// The tool's name
     tool: String,
+    /// A server that the tool sends requests to; without it, the tool itself
+    #[arg(value_name = "HOST:PORT")]
+    server: Option<String>,
     /// Why; whoever is refused is told
     #[arg(long, value_name = "TEXT", default_value = "")]
     why: String,
@@ -61,7 +66,7 @@ pub(crate) async fn run(args: BreakersArgs) -> Result<Exit, Stop> {
         Some(OrderCommand::Reset(order)) => (Action::Reset, order, None),
     };
     let order = Order {
-        breaker: name(&order.tool),
+        breaker: watched(&order)?.to_string(),
         action,
         by: std::env::var("USER").unwrap_or_else(|_| "an operator".into()),
         why: order.why,
@@ -69,7 +74,7 @@ pub(crate) async fn run(args: BreakersArgs) -> Result<Exit, Stop> {
     };
     store.order(&order).await?;
     if args.json {
-        print::json(&json!({"ok": true, "order": order}))?;
+        print::json(&json!({"ok": true, "order": in_parts(&order, &order.breaker)}))?;
     } else {
         print::note(format!(
             "{DIM}ordered: {} {}; running hosts follow within a second or so{DIM:#}",
@@ -88,6 +93,8 @@ async fn list(store: &Store, as_json: bool) -> Result<Exit, Stop> {
     let is_forced = |status: &str| status == "isolated" || status == "disabled";
     breakers.retain(|known| !is_forced(&known.status) || orders.iter().any(|order| order.breaker == known.breaker));
     if as_json {
+        let breakers: Vec<Value> = breakers.iter().map(|known| in_parts(known, &known.breaker)).collect();
+        let orders: Vec<Value> = orders.iter().map(|order| in_parts(order, &order.breaker)).collect();
         print::json(&json!({"ok": true, "breakers": breakers, "orders": orders}))?;
         return Ok(Exit::Ok);
     }
@@ -116,8 +123,45 @@ async fn list(store: &Store, as_json: bool) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-/// What a breaker watches, by the name that an operator gives: names of tools have no dots and no colons.
-fn name(given: &str) -> String {
-    let is_server = given.contains(['.', ':']);
-    format!("{} {given}", if is_server { "egress" } else { "tool" })
+/// The same for a program, which also finds the tool and the authority of the server that a breaker watches.
+fn in_parts(shown: &impl Serialize, breaker: &str) -> Value {
+    let mut value = json!(shown);
+    if let (Some(parts), Some(key)) = (value.as_object_mut(), Key::parse(breaker)) {
+        match key.scope {
+            Scope::Tool(tool) => drop(parts.insert("tool".into(), json!(tool))),
+            Scope::Egress { tool, authority } => {
+                parts.extend([("tool".into(), json!(tool)), ("authority".into(), json!(authority))]);
+            }
+            Scope::Custom(_) => {}
+        }
+    }
+    value
+}
+
+/// What the breaker watches that an operator means.
+fn watched(args: &OrderArgs) -> Result<Key, Stop> {
+    let OrderArgs { tool, server, .. } = args;
+    let key = match server {
+        Some(server) => {
+            let is_one = |(host, port): (&str, &str)| {
+                !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
+            };
+            if !server.rsplit_once(':').is_some_and(is_one) {
+                return Err(Stop::usage(format!("`{server}` is no server; one is named as in `shop.example.com:443`")));
+            }
+            // As in a URL in its normal form.
+            Key::egress(tool.as_str(), server.to_lowercase())
+        }
+        // Names of tools have neither.
+        None if tool.contains(['.', ':']) => {
+            let help = format!("a server is named behind the tool that sends to it: `TOOL {tool}`");
+            return Err(Stop::usage(format!("`{tool}` is no tool; {help}")));
+        }
+        None => Key::tool(tool.as_str()),
+    };
+    // Hosts read what is printed.
+    match Key::parse(&key.to_string()) {
+        Some(read) if read == key => Ok(key),
+        _ => Err(Stop::usage(format!("`{tool}` is no tool"))),
+    }
 }

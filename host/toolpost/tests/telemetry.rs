@@ -199,6 +199,8 @@ async fn prometheus_finds_every_metric_by_its_name() {
         call(&host, tool).await;
     }
     host.breakers().find(&Key::tool("reads")).unwrap().isolate("ops", "", None);
+    let (breaker, time) = (toolpost::core::guard::breaker::Settings::None, Duration::from_secs(1));
+    host.breakers().get(&Key::egress("reads", "shop.test:443"), &breaker, time).isolate("ops", "", None);
     let page = get(prometheus.address(), "/metrics", "localhost:9464").await;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n") && page.contains("text/plain; version=0.0.4"), "{page}");
     for line in [
@@ -213,6 +215,7 @@ async fn prometheus_finds_every_metric_by_its_name() {
         r#"toolpost_retry_budget_tokens{tool="at_last"} 486"#,
         r#"toolpost_breaker_state{kind="tool",name="reads"} 3"#,
         r#"toolpost_breaker_transitions_total{kind="tool",name="reads",to="isolated"} 1"#,
+        r#"toolpost_breaker_state{kind="egress",name="reads",authority="shop.test:443"} 3"#,
         r#"toolpost_queue_seconds_count{tool="reads"} 2"#,
         r#"toolpost_fuel_total{tool="reads"} 0"#,
         "toolpost_inflight 0",
@@ -222,6 +225,19 @@ async fn prometheus_finds_every_metric_by_its_name() {
     }
     assert!(page.contains(r#"gen_ai_tool_name="fails",error_type="tool_failed""#), "{page}");
     assert!(!page.contains("nobody_at_all") && !page.contains("hunter2"), "{page}");
+}
+
+#[tokio::test]
+async fn names_of_servers_that_guests_make_up_do_not_fill_the_page() {
+    let prometheus = Arc::new(Prometheus::serve("127.0.0.1:0".parse().unwrap()).unwrap());
+    let host = builder("").sink(prometheus.clone()).build().await.unwrap();
+    for number in 0..1_100 {
+        let key = Key::egress("reads", format!("host-{number}.test:443"));
+        let settings = toolpost::core::guard::breaker::Settings::None;
+        host.breakers().get(&key, &settings, Duration::from_secs(1)).isolate("ops", "", None);
+    }
+    let page = get(prometheus.address(), "/metrics", "localhost:9464").await;
+    assert_eq!(page.matches("toolpost_breaker_state{").count(), 1_000);
 }
 
 #[tokio::test]

@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::time::advance;
 use toolpost_core::catalog::settings::Span;
 use toolpost_core::guard::breaker::{
-    AdaptiveSettings, Breaker, Key, Outcome, Refusal, Registry, Scope, Settings, StandardSettings, Status,
-    WindowSettings,
+    AdaptiveSettings, Breaker, Key, Outcome, Refusal, Registry, Settings, StandardSettings, Status, WindowSettings,
 };
 
 use super::{ATTEMPT, FAILURE, plain, throttled};
@@ -32,7 +31,9 @@ async fn a_key_has_one_breaker_and_each_scope_and_tenant_is_its_own() {
     let registry = Registry::default();
     let keys = [
         Key::tool("a"),
-        Key::egress("a"),
+        Key::egress("a", "b:443"),
+        Key::egress("a", "c:443"),
+        Key::egress("b", "b:443"),
         Key::custom("a"),
         Key::tool("a").of_tenant("acme"),
         Key::tool("a").of_tenant("other"),
@@ -40,9 +41,9 @@ async fn a_key_has_one_breaker_and_each_scope_and_tenant_is_its_own() {
     for key in &keys {
         assert!(Arc::ptr_eq(&get(&registry, key), &get(&registry, key)));
     }
-    fail(&get(&registry, &keys[3]), 5);
+    fail(&get(&registry, &keys[5]), 5);
     let open: Vec<_> = registry.list().into_iter().filter(|show| show.status == Status::Open).collect();
-    assert_eq!((registry.list().len(), open.len()), (5, 1));
+    assert_eq!((registry.list().len(), open.len()), (7, 1));
     assert_eq!(open[0].key.to_string(), "tool a for acme");
 }
 
@@ -115,16 +116,19 @@ async fn a_breaker_that_remembers_for_longer_is_kept_for_longer() {
 #[tokio::test(start_paused = true)]
 async fn a_full_registry_forgets_idle_breakers_first_and_stops_nobody() {
     let registry = Registry::default();
-    let key = |number: u32| Key { scope: Scope::Egress(format!("host-{number}:443").into()), tenant: None };
+    let key = |number: u32| Key::egress("fetch", format!("host-{number}:443"));
     fail(&get(&registry, &key(0)), 5);
     for number in 1..10_050 {
         let breaker = get(&registry, &key(number));
         breaker.acquire().unwrap().finish(Outcome::Success);
     }
     assert_eq!((registry.list().len(), registry.unlisted()), (10_000, 50));
+    // The names of servers come from guests, those of tools do not.
+    fail(&get(&registry, &Key::tool("fetch")), 5);
+    assert_eq!(get(&registry, &Key::tool("fetch")).snapshot().status, Status::Open);
     idle().await;
     fail(&get(&registry, &key(20_000)), 1);
-    assert_eq!(registry.list().len(), 2, "the open one and the new one");
+    assert_eq!(registry.list().len(), 3, "the open ones and the new one");
     assert_eq!(registry.find(&key(0)).unwrap().snapshot().status, Status::Open);
 }
 

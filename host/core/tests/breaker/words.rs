@@ -94,6 +94,39 @@ async fn what_the_list_shows_can_be_read_by_a_program() {
     let bench = Bench::standard(plain());
     bench.calls(5, FAILURE);
     let shown = serde_json::to_value(bench.show()).unwrap();
-    assert_eq!(shown["key"], json!({"scope": {"kind": "tool", "name": "tool"}}));
+    assert_eq!(shown["key"], json!({"scope": {"kind": "tool", "tool": "tool"}}));
     assert_eq!((&shown["status"], &shown["ends_in"]["secs"]), (&json!("open"), &json!(30)));
+}
+
+#[test]
+fn a_key_is_read_as_it_is_printed_and_a_program_finds_its_parts() {
+    let server = Key::egress("orders_create", "shop.example.com:443");
+    for (key, printed) in [
+        (&Key::tool("orders_create"), "tool orders_create"),
+        (&server, "egress orders_create shop.example.com:443"),
+        (&Key::custom("the shop"), "custom the shop"),
+    ] {
+        assert_eq!(key.to_string(), printed);
+        assert_eq!(Key::parse(printed).as_ref(), Some(key));
+    }
+    for other in ["tool", "tool ", "tool a b", "egress a:1", "egress a b:1 c", "egress  b:1", "server a", ""] {
+        assert_eq!(Key::parse(other), None, "{other}");
+    }
+    let parts = json!({"kind": "egress", "tool": "orders_create", "authority": "shop.example.com:443"});
+    assert_eq!(serde_json::to_value(&server).unwrap(), json!({"scope": parts}));
+}
+
+#[test]
+fn a_refusal_names_the_server_that_is_left_alone() {
+    let rejection = Rejection {
+        refusal: Refusal::Open,
+        retry_after: Some(Duration::from_secs(30)),
+        last_failure: Some("http_503"),
+        why: None,
+    };
+    assert_eq!(
+        rejection.into_error(&Key::egress("orders_create", "shop.example.com:443")).message,
+        "`shop.example.com:443` failed too often and is left alone (the last failure: `http_503`); call again in 30s, or go \
+         on without it"
+    );
 }

@@ -62,7 +62,7 @@ impl Action {
 /// An operator's order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Order {
-    /// What the breaker watches: `tool NAME`, or `egress HOST:PORT`.
+    /// What the breaker watches: `tool NAME`, or `egress TOOL HOST:PORT` for a server as one tool knows it.
     pub breaker: String,
     /// What is wanted.
     pub action: Action,
@@ -160,7 +160,7 @@ async fn look(store: &Store, breakers: &Registry, last: &mut i64, starts: bool) 
 }
 
 fn obey(breakers: &Registry, order: &Order) {
-    let Some(key) = key(&order.breaker) else { return };
+    let Some(key) = Key::parse(&order.breaker) else { return };
     let breaker = breakers.find(&key);
     let Order { by, why, .. } = order;
     match order.action {
@@ -175,16 +175,6 @@ fn obey(breakers: &Registry, order: &Order) {
         }
         Action::Release => drop(breaker.map(|breaker| breaker.release(by, why))),
         Action::Reset => drop(breaker.map(|breaker| breaker.reset(by, why))),
-    }
-}
-
-/// What a breaker's name, as it is printed, stands for.
-fn key(name: &str) -> Option<Key> {
-    match name.split_once(' ')? {
-        ("tool", name) => Some(Key::tool(name)),
-        ("egress", name) => Some(Key::egress(name)),
-        ("custom", name) => Some(Key::custom(name)),
-        _ => None,
     }
 }
 

@@ -1,13 +1,13 @@
 //! What is counted: the calls of a host, as counters, gauges and histograms.
 //!
 //! The labels are few: the tool, the outcome, the class of effects. Names that only callers know, of tools that are not
-//! there or of the callers themselves, are never labels, so nobody can fill the recorder.
+//! there or of the callers themselves, are never labels, and names of servers only so many, so nobody can fill the recorder.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{
-    Recorder, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Label, Recorder, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
     with_local_recorder,
 };
 use toolpost_core::guard::breaker::{Key, News, Scope, Status};
@@ -16,10 +16,15 @@ use toolpost_core::{ErrorKind, Event, Outcome, Sink, Told};
 /// Calls under way whose tool is kept in mind.
 const OPEN_MAX: usize = 100_000;
 
+/// Servers whose breakers are shown, for as long as the recorder lives. A grant may leave it to the guest what they are
+/// called.
+const SERVERS_MAX: usize = 1_000;
+
 /// Counts into a recorder.
 pub struct Metrics {
     recorder: Arc<dyn Recorder + Send + Sync>,
     open: Mutex<HashMap<u64, Running>>,
+    pub(super) watched: Arc<Watched>,
 }
 
 /// The tool of a call under way.
@@ -33,7 +38,7 @@ impl Metrics {
     /// Counts into that recorder, whatever recorder the program has.
     pub fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         with_local_recorder(&*recorder, describe);
-        Metrics { recorder, open: Mutex::default() }
+        Metrics { recorder, open: Mutex::default(), watched: Arc::default() }
     }
 
     fn count(&self, told: &Told<'_>) {
@@ -58,10 +63,10 @@ impl Metrics {
                 ended(outcome, running.map_or("", |running| running.class));
             }
             Event::Breaker { key, news: News::Changed(change) } => {
-                let (kind, name) = labels(key);
-                gauge!("toolpost_breaker_state", "kind" => kind, "name" => name.clone()).set(level(change.to));
-                let to = change.to.name();
-                counter!("toolpost_breaker_transitions_total", "kind" => kind, "name" => name, "to" => to).increment(1);
+                let Some(mut labels) = self.watched.labels(key) else { return };
+                gauge!("toolpost_breaker_state", labels.clone()).set(level(change.to));
+                labels.push(Label::from_static_parts("to", change.to.name()));
+                counter!("toolpost_breaker_transitions_total", labels).increment(1);
             }
             _ => {}
         }
@@ -114,14 +119,26 @@ fn ended(outcome: &Outcome, class: &'static str) {
     }
 }
 
-/// What a breaker watches, as labels. Whose it is is nobody's business.
-pub(super) fn labels(key: &Key) -> (&'static str, String) {
-    let kind = match key.scope {
-        Scope::Tool(_) => "tool",
-        Scope::Egress(_) => "egress",
-        Scope::Custom(_) => "custom",
-    };
-    (kind, key.scope.name().to_owned())
+/// What breakers watch, as labels.
+#[derive(Default)]
+pub(super) struct Watched(Mutex<HashSet<Key>>);
+
+impl Watched {
+    /// The labels of a breaker; none for a server that came when enough were shown. Whose it is is nobody's business.
+    pub(super) fn labels(&self, key: &Key) -> Option<Vec<Label>> {
+        let kind = Label::new("kind", key.scope.kind());
+        let Scope::Egress { tool, authority } = &key.scope else {
+            return Some(vec![kind, Label::new("name", key.scope.name().to_owned())]);
+        };
+        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !servers.contains(key) {
+            if servers.len() >= SERVERS_MAX {
+                return None;
+            }
+            servers.insert(key.clone());
+        }
+        Some(vec![kind, Label::new("name", tool.to_string()), Label::new("authority", authority.to_string())])
+    }
 }
 
 fn level(status: Status) -> f64 {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use toolpost_core::guard::breaker::Registry;
 use toolpost_core::{Sink, Told};
 
-use super::metrics::{Metrics, labels};
+use super::metrics::{Metrics, Watched};
 
 /// What was measured is summed up that often: between two readers nothing piles up.
 const SUM_EVERY: Duration = Duration::from_secs(5);
@@ -35,6 +35,7 @@ struct Page {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
     breakers: RwLock<Weak<Registry>>,
+    watched: Arc<Watched>,
 }
 
 impl Prometheus {
@@ -49,8 +50,9 @@ impl Prometheus {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let builder = PrometheusBuilder::new().set_buckets(&SECONDS).map_err(std::io::Error::other)?;
         let recorder = Arc::new(builder.build_recorder());
-        let page =
-            Arc::new(Page { handle: recorder.handle(), recorder: recorder.clone(), breakers: RwLock::default() });
+        let metrics = Metrics::new(recorder.clone());
+        let (handle, watched) = (recorder.handle(), metrics.watched.clone());
+        let page = Arc::new(Page { recorder: recorder.clone(), handle, breakers: RwLock::default(), watched });
         let router = Router::new().route("/metrics", get(show)).with_state(page.clone());
         let handle = recorder.handle();
         let server = tokio::spawn(async move {
@@ -69,7 +71,7 @@ impl Prometheus {
                 () = sum => {}
             }
         });
-        Ok(Prometheus { metrics: Metrics::new(recorder), page, address, server })
+        Ok(Prometheus { metrics, page, address, server })
     }
 
     /// Where it serves.
@@ -89,9 +91,9 @@ impl Page {
         let breakers = self.breakers.read().unwrap_or_else(PoisonError::into_inner).upgrade();
         with_local_recorder(&*self.recorder, || {
             for breaker in breakers.iter().flat_map(|breakers| breakers.list()).filter(|breaker| breaker.stale > 0) {
-                let (kind, name) = labels(&breaker.key);
-                counter!("toolpost_breaker_stale_results_total", "kind" => kind, "name" => name)
-                    .absolute(breaker.stale);
+                if let Some(labels) = self.watched.labels(&breaker.key) {
+                    counter!("toolpost_breaker_stale_results_total", labels).absolute(breaker.stale);
+                }
             }
         });
         self.handle.render()

@@ -1,10 +1,11 @@
-//! Who is watched? A tool, or a server that tools talk to: a dead server must not take with it a tool that also talks to
-//! others.
+//! Who is watched? A tool, or a server as one tool knows it: a dead server must not take with it a tool that also talks to
+//! others, and what one tool has done to a server is not held against the other tools.
 
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 /// What a breaker watches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -17,23 +18,37 @@ pub struct Key {
 }
 
 /// A tool, a server, or something that the embedding program knows.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case", tag = "kind", content = "name")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// A tool, by its name in this host.
     Tool(Arc<str>),
-    /// A server: host name and port.
-    Egress(Arc<str>),
+    /// A server that a tool sends to.
+    Egress {
+        /// The tool, by its name in this host.
+        tool: Arc<str>,
+        /// Host name and port of the server: `shop.example.com:443`.
+        authority: Arc<str>,
+    },
     /// Something else.
     Custom(Arc<str>),
 }
 
 impl Scope {
-    /// The name without the kind.
+    /// The kind as one word: `tool`, `egress` or `custom`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Scope::Tool(_) => "tool",
+            Scope::Egress { .. } => "egress",
+            Scope::Custom(_) => "custom",
+        }
+    }
+
+    /// What is well or not, without the kind: the tool, or the authority of the server.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Scope::Tool(name) | Scope::Egress(name) | Scope::Custom(name) => name,
+            Scope::Tool(name) | Scope::Egress { authority: name, .. } | Scope::Custom(name) => name,
         }
     }
 }
@@ -44,9 +59,9 @@ impl Key {
         Key { scope: Scope::Tool(name.into()), tenant: None }
     }
 
-    /// A server, by host name and port.
-    pub fn egress(authority: impl Into<Arc<str>>) -> Self {
-        Key { scope: Scope::Egress(authority.into()), tenant: None }
+    /// A server that a tool sends to, by host name and port.
+    pub fn egress(tool: impl Into<Arc<str>>, authority: impl Into<Arc<str>>) -> Self {
+        Key { scope: Scope::Egress { tool: tool.into(), authority: authority.into() }, tenant: None }
     }
 
     /// Something that the embedding program knows.
@@ -60,17 +75,57 @@ impl Key {
         self.tenant = Some(tenant.into());
         self
     }
+
+    /// The key that is printed so; one of a single tenant is not read.
+    ///
+    /// ```
+    /// use toolpost_core::guard::breaker::Key;
+    ///
+    /// let key = Key::parse("egress orders_create shop.example.com:443");
+    /// assert_eq!(key, Some(Key::egress("orders_create", "shop.example.com:443")));
+    /// assert_eq!(Key::parse("egress shop.example.com:443"), None);
+    /// ```
+    #[must_use]
+    pub fn parse(printed: &str) -> Option<Self> {
+        // Neither tools nor authorities have spaces in their names.
+        let word = |text: &str| !text.is_empty() && !text.contains(' ');
+        match printed.split_once(' ')? {
+            ("tool", name) => word(name).then(|| Key::tool(name)),
+            ("egress", names) => {
+                let (tool, authority) = names.split_once(' ')?;
+                (word(tool) && word(authority)).then(|| Key::egress(tool, authority))
+            }
+            ("custom", name) => Some(Key::custom(name)),
+            _ => None,
+        }
+    }
 }
 
-/// `tool orders_create`, `egress api.example.com:443`, `tool orders_create for acme`.
+/// `tool orders_create`, `egress orders_create shop.example.com:443`, `tool orders_create for acme`.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.scope {
-            Scope::Tool(_) => "tool",
-            Scope::Egress(_) => "egress",
-            Scope::Custom(_) => "custom",
-        };
-        write!(f, "{kind} {}", self.scope.name())?;
+        write!(f, "{} ", self.scope.kind())?;
+        if let Scope::Egress { tool, .. } = &self.scope {
+            write!(f, "{tool} ")?;
+        }
+        f.write_str(self.scope.name())?;
         self.tenant.as_ref().map_or(Ok(()), |tenant| write!(f, " for {tenant}"))
+    }
+}
+
+/// `{"kind": "egress", "tool": "orders_create", "authority": "shop.example.com:443"}`.
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", self.kind())?;
+        match self {
+            Scope::Tool(tool) => map.serialize_entry("tool", tool)?,
+            Scope::Egress { tool, authority } => {
+                map.serialize_entry("tool", tool)?;
+                map.serialize_entry("authority", authority)?;
+            }
+            Scope::Custom(name) => map.serialize_entry("name", name)?,
+        }
+        map.end()
     }
 }

@@ -1,7 +1,8 @@
 //! Where are the breakers? One for each key, made when it is first asked for.
 //!
 //! Names of servers come from guests, so the number of breakers is bounded. What is idle is forgotten; what is open or
-//! forced never is, or a flood of names could close it.
+//! forced never is, or a flood of names could close it. Tools are as many as the operator has, so there is always room for
+//! theirs: a guest that makes names up costs no other tool its breaker.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +14,9 @@ use tokio::time::Instant;
 use super::news::{Deaf, Listener};
 use super::outcome::{Classify, classify};
 use super::settings::Settings;
-use super::{Breaker, Key, Snapshot};
+use super::{Breaker, Key, Scope, Snapshot};
 
-/// So many breakers are kept.
+/// So many breakers are kept, those of tools among them; these alone may be more.
 const BREAKERS_MAX: usize = 10_000;
 
 /// What was not used for longer than that may be forgotten.
@@ -60,8 +61,8 @@ impl Registry {
 
     /// The breaker of that key. It goes on by these settings; some of their defaults follow from the time of an attempt.
     ///
-    /// When 10,000 breakers are kept and none of them is idle, one more is made that nobody else will find: a flood of
-    /// names costs protection, but stops nobody.
+    /// When 10,000 breakers are kept and none of them is idle, one more that is not a tool's is made and nobody else will
+    /// find it: a flood of names costs protection, but stops nobody.
     #[must_use]
     pub fn get(&self, key: &Key, settings: &Settings, attempt_time_max: Duration) -> Arc<Breaker> {
         if let Some(breaker) = self.find(key) {
@@ -76,7 +77,7 @@ impl Registry {
         }
         let (settings, listener) = (settings.clone(), self.listener.clone());
         let breaker = Breaker::new(key.clone(), settings, attempt_time_max, listener, self.classify, fastrand::u64(..));
-        if kept.has_room(Instant::now()) {
+        if matches!(key.scope, Scope::Tool(_)) || kept.has_room(Instant::now()) {
             kept.breakers.insert(key.clone(), breaker.clone());
         } else {
             self.unlisted.fetch_add(1, Ordering::Relaxed);

@@ -90,7 +90,9 @@ pub enum Found {
 /// What was last heard of a breaker.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastKnown {
-    /// What it watches: `tool NAME`, or `egress HOST:PORT`.
+    /// What it watches: `tool NAME`, or `egress TOOL HOST:PORT` for a server as one tool knows it. [`Key::parse`] reads it.
+    ///
+    /// [`Key::parse`]: toolpost_core::guard::breaker::Key::parse
     pub breaker: String,
     /// What it is doing.
     pub status: String,

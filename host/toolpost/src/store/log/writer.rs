@@ -14,6 +14,9 @@ use crate::store::{Database, Store, StoreError};
 /// Rows of one transaction.
 const BATCH_MAX: usize = 256;
 
+/// Breakers that are remembered: those that changed last.
+const BREAKERS_MAX: i64 = 10_000;
+
 /// Rows between two looks at what is too old.
 const TIDY_EVERY: usize = 1_000;
 
@@ -205,6 +208,9 @@ impl Writer {
         ] {
             sqlx::query(old).bind(oldest_ms).execute(&mut *write).await?;
         }
+        // Some watch servers whose names guests have made up.
+        let others = "DELETE FROM breakers WHERE key NOT IN (SELECT key FROM breakers ORDER BY at_ms DESC LIMIT ?)";
+        sqlx::query(others).bind(BREAKERS_MAX).execute(&mut *write).await?;
         let many = sqlx::query("DELETE FROM calls WHERE number <= (SELECT max(number) FROM calls) - ?");
         many.bind(self.calls_max).execute(&mut *write).await?;
         let large = sqlx::query(
