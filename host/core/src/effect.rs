@@ -121,6 +121,8 @@ struct Inner {
     running_inside: usize,
     /// Why the attempt was first kept from something.
     refusal: Option<CallError>,
+    /// Whether a server failed it, and a breaker has counted that against the server.
+    server_failed: bool,
 }
 
 /// The leave to do one effect. Tell the gate how it went; a passage that is dropped untold counts as indeterminate.
@@ -136,7 +138,9 @@ impl Gate {
     #[must_use]
     pub fn new(attempt: u32) -> Self {
         let (records, inside) = (Vec::new(), EffectClass::Pure);
-        let inner = Inner { attempt, closed: false, records, unlisted: 0, inside, running_inside: 0, refusal: None };
+        let (running_inside, refusal, server_failed) = (0, None, false);
+        let inner =
+            Inner { attempt, closed: false, records, unlisted: 0, inside, running_inside, refusal, server_failed };
         Gate { inner: Arc::new((Mutex::new(inner), Notify::new())), witnesses: Vec::new() }
     }
 
@@ -209,6 +213,21 @@ impl Gate {
             },
             None => error,
         }
+    }
+
+    /// Notes that a server failed the attempt, and that this was counted against the server.
+    pub(crate) fn server_failed(&self) {
+        self.lock().server_failed = true;
+    }
+
+    /// Whether a failure of the attempt was counted already, against a server that failed it. It must not be counted against
+    /// the tool as well, or one bad server would have the tool left alone together with all the good ones that it talks to.
+    ///
+    /// What a tool makes of a server's failure is to say so, to trap, or to wait until its time is over. Its fuel, its memory
+    /// and its output remain its own.
+    pub(crate) fn is_counted(&self, error: &CallError) -> bool {
+        let follows = matches!(error.kind, ErrorKind::ToolFailed { .. } | ErrorKind::Trapped | ErrorKind::TimedOut);
+        follows && self.lock().server_failed
     }
 
     /// Asks whether the attempt still runs, for what only the host notices, such as a line of log.

@@ -1,6 +1,7 @@
 //! One attempt. [`Runner`] is the seam behind which a call meets the tool; everything in front of it is policy.
 
 mod capture;
+mod contact;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 pub use self::capture::Capture;
+pub use self::contact::Contact;
 
 use crate::call::{CallerKey, PermittedCall};
 use crate::effect::{Effect, Gate, Passage};

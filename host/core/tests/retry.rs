@@ -80,7 +80,7 @@ fn every_row_of_the_table_says_what_may_be_tried_again() {
         ("throttled", soon(ErrorKind::ToolFailed { retryable: true }), [yes, yes, yes, unknown]),
         ("attempt timed out", failed(ErrorKind::TimedOut), [yes, yes, yes, unknown]),
         ("no instance", soon(ErrorKind::Busy), [yes, no, no, unknown]),
-        ("breaker open, opted in", soon(ErrorKind::CircuitOpen), [yes, no, no, unknown]),
+        ("breaker open, opted in", soon(ErrorKind::CircuitOpen), [yes, yes, yes, unknown]),
         ("trap", failed(ErrorKind::Trapped), [no; 4]),
         ("fuel", failed(ErrorKind::OutOfFuel), [no; 4]),
         ("memory", failed(ErrorKind::OutOfMemory), [no; 4]),

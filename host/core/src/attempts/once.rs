@@ -39,15 +39,7 @@ impl Begun {
         let Attempts { call, guarding, host, retries, deadline, trail, ticket, .. } = of;
         let tool = &call.tool;
         let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.name.as_str()));
-        let breaker = match &tool.guards.breaker {
-            // There is one only where an operator has something against the tool.
-            breaker::Settings::None => guarding.breakers.find(key),
-            settings => {
-                // One of a tool whose settings were replaced goes on by those that are in force.
-                let found = if tool.guards.is_outdated() { guarding.breakers.find(key) } else { None };
-                Some(found.unwrap_or_else(|| guarding.breakers.get(key, settings, tool.limits.attempt_time_max)))
-            }
-        };
+        let breaker = tool.guards.watching(key, &guarding.breakers, tool.limits.attempt_time_max);
         let permit =
             breaker.as_ref().map(Breaker::acquire).transpose().map_err(|rejection| rejection.into_error(key))?;
         let started = Instant::now();
@@ -104,7 +96,10 @@ impl Begun {
         let Begun { attempt, span, permit, within, charge, slot, is_hedge, .. } = self;
         drop((within, charge, slot));
         if let Some(permit) = permit {
-            permit.settle(result);
+            match result {
+                Err(error) if attempt.gate().is_counted(error) => permit.finish(breaker::Outcome::Ignored),
+                _ => permit.settle(result),
+            }
         }
         let report = AttemptReport { hedge: is_hedge, ..report(&attempt, result.as_ref().err()) };
         span.attempted(&report);

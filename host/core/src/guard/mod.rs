@@ -19,10 +19,12 @@ pub mod retry;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::breaker::{Breaker, Key, Registry};
 use self::cache::CacheSettings;
 use self::rate::RateSettings;
 use self::replay::{Idempotency, IdempotencySettings};
@@ -56,7 +58,7 @@ pub struct GuardSettings {
     /// What a call costs, for reports and budgets. Nothing by default.
     #[serde(default)]
     pub cost: PriceSettings,
-    /// Which breaker leaves it alone when it fails. Default: one of the kind "standard".
+    /// Which breaker leaves it alone when it fails, and each server that it sends to. Default: one of the kind "standard".
     pub breaker: Option<breaker::Settings>,
     /// How failed attempts are tried again.
     #[serde(default)]
@@ -81,7 +83,7 @@ pub struct Guards {
     pub exclusive: bool,
     /// What a call costs.
     pub price: Price,
-    /// Which breaker leaves it alone when it fails.
+    /// Which breaker leaves it alone when it fails, and each server that it sends to.
     pub breaker: breaker::Settings,
     /// How failed attempts are tried again.
     pub retry: RetryPolicy,
@@ -119,6 +121,19 @@ impl Guards {
             breaker_key: OnceLock::new(),
             latencies: Arc::default(),
             outdated: Arc::default(),
+        }
+    }
+
+    /// The breaker that watches this by the tool's settings, if there is one.
+    pub(crate) fn watching(&self, key: &Key, breakers: &Registry, attempt_time_max: Duration) -> Option<Arc<Breaker>> {
+        match &self.breaker {
+            // There is one only where an operator has something against it.
+            breaker::Settings::None => breakers.find(key),
+            settings => {
+                // One of a tool whose settings were replaced goes on by those that are in force.
+                let found = if self.is_outdated() { breakers.find(key) } else { None };
+                Some(found.unwrap_or_else(|| breakers.get(key, settings, attempt_time_max)))
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! | | did nothing | only read | idempotent effect | other effect |
 //! |---|---|---|---|---|
-//! | transient, throttled, timed out | yes | yes | yes | **no**: the outcome is unknown |
-//! | not started, circuit open (where opted in) | yes | no | no | **no**: the outcome is unknown |
+//! | transient, throttled, timed out, circuit open (where opted in) | yes | yes | yes | **no**: the outcome is unknown |
+//! | not started | yes | no | no | **no**: the outcome is unknown |
 //! | everything else | no | no | no | no |
 //!
 //! The host sees every effect at the gate, so it need not trust a tool's word that it did nothing.
@@ -69,7 +69,7 @@ pub enum ErrorClass {
     TimedOut,
     /// The attempt found no instance to run in.
     NotStarted,
-    /// The breaker did not let the attempt through. Only tried again where settings say so.
+    /// A breaker did not let the attempt through, or a request of it. Only tried again where settings say so.
     CircuitOpen,
 }
 
@@ -114,8 +114,11 @@ pub fn may_try_again(class: Option<ErrorClass>, fence: Fence) -> Verdict {
         (None, _) => Verdict::Never,
         (Some(_), Fence::Effect { idempotent: false }) => Verdict::MayHaveHappened,
         (Some(_), Fence::Nothing) => Verdict::Again,
-        (Some(Transient | Throttled | TimedOut), Fence::ReadOnly | Fence::Effect { .. }) => Verdict::Again,
+        // The breaker of one server stops an attempt that has perhaps been to another one.
+        (Some(Transient | Throttled | TimedOut | CircuitOpen), Fence::ReadOnly | Fence::Effect { .. }) => {
+            Verdict::Again
+        }
         // What never started cannot have read: somebody is mistaken, and nothing follows from a mistake.
-        (Some(NotStarted | CircuitOpen), Fence::ReadOnly | Fence::Effect { .. }) => Verdict::Never,
+        (Some(NotStarted), Fence::ReadOnly | Fence::Effect { .. }) => Verdict::Never,
     }
 }
