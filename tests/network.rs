@@ -131,3 +131,56 @@ fn a_call_with_a_grant_gets_its_receipt_and_its_report_has_the_request() {
     assert_eq!((&effect["action"], &effect["fate"]), (&"net.post".into(), &"done".into()), "{answer}");
     assert_eq!(effect["target"], format!("http://{address}/orders"));
 }
+
+/// A shop on this machine that is never well.
+fn closed_shop() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (mut reader, mut line) = (BufReader::new(&stream), String::new());
+            while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                line.clear();
+            }
+            let _ = (&stream).write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_that_is_left_alone_is_listed_with_its_tool_and_takes_orders() {
+    let address = closed_shop();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = format!(
+        "store.dir = \"kept\"\n[components.fetch]\npath = {:?}\ngrants.net = [{{ to = \"http://{address}/**\" }}]\n",
+        prebuilt("fetch")
+    );
+    std::fs::write(folder.path().join("toolpost.toml"), settings).expect("written");
+    let json = |args: &[&str]| -> serde_json::Value {
+        let output = toolpost(folder.path(), &[args, &["--json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", page(&output)))
+    };
+    let url = format!("url=http://{address}/");
+    let hoard = |count: &str| {
+        let answer = json(&["call", "fetch_hoard", &url, &format!("count={count}")]).to_string();
+        (answer.matches("{\"ok\":500}").count(), answer.matches("{\"err\":\"DestinationUnavailable\"}").count())
+    };
+    assert_eq!(hoard("7"), (5, 2), "answered and refused");
+    let list = run(&folder, &["breakers"]);
+    let wanted = format!("egress fetch_hoard {address}  open ");
+    assert!(list.contains(&wanted) && list.contains("too many failures in a row"), "{list}");
+    let known = &json(&["breakers"])["breakers"][0];
+    let parts = [&known["tool"], &known["authority"], &known["status"]];
+    assert_eq!(parts, ["fetch_hoard", &address.to_string(), "open"], "{known}");
+
+    let order = run(&folder, &["breakers", "isolate", "fetch_hoard", &address.to_string(), "--why", "it moves"]);
+    assert!(order.contains(&format!("ordered: isolate egress fetch_hoard {address};")), "{order}");
+    assert_eq!(hoard("1"), (0, 1), "each call is a host of its own, and heeds the order");
+    let call = json(&["log", "-n", "1"])["calls"][0]["call"].as_str().expect("an id").to_owned();
+    let story = run(&folder, &["show", &call]);
+    let why = format!("`{address}` is switched off by the operator: it moves; go on without it");
+    assert!(story.contains(&why) && story.contains(&format!("refused: net.get http://{address}/")), "{story}");
+    run(&folder, &["breakers", "release", "fetch_hoard", &address.to_string()]);
+    assert_eq!(hoard("1"), (1, 0));
+}

@@ -8,8 +8,9 @@
 //! 2. the **check** room says whether the call may run, before anything is held;
 //! 3. the **guards** keep it safe while it runs: budgets, rates, its idempotency key, a place among the calls that run at
 //!    once;
-//! 4. **run** makes an attempt behind the seam [`Runner`], to its end or its deadline; each effect on the world passes the
-//!    attempt's gate ([`effect`]), which closes before the outcome is told;
+//! 4. **run** makes an attempt behind the seam [`Runner`], to its end or its deadline; a server that it sends to must be well
+//!    ([`run::Contact`]), and each effect on the world passes the attempt's gate ([`effect`]), which closes before the outcome
+//!    is told;
 //! 5. **tell** hands out the [`Outcome`]: the output or a [`CallError`], and the report of what it took.
 //!
 //! Nothing here names an engine, opens a file or a socket, or reads the environment.

@@ -5,6 +5,9 @@
 //! counted against the tool: one dead server must not take with it a tool that also talks to healthy ones. A tool that talks
 //! to that server alone loses nothing by it: its calls run as far as the request, which is refused at once.
 //!
+//! What the end of the attempt cuts off counts for nothing: how much time the tool had left to the server is the tool's affair,
+//! and its own breaker has that. A driver that lets servers take their time gives them less than the attempt has.
+//!
 //! A driver asks behind the grant and in front of the gate. What is not granted says nothing about the server. And the gate
 //! writes down, for the ledger too, that what passes it may happen from now on: what is not to be sent must not get so far.
 

@@ -27,7 +27,7 @@ pub enum ErrorKind {
     RateLimited,
     /// No place is free.
     Busy,
-    /// The tool failed so often that it is left alone for a while.
+    /// The tool, or a server that it sends to, failed so often that it is left alone for a while.
     CircuitOpen,
     /// A call with the same idempotency key is running.
     KeyInUse,

@@ -66,7 +66,7 @@ pub use self::settings::{
 pub use self::standard::{Order, TicketKind};
 pub use self::window::Counts;
 
-/// Watches one tool, or one server.
+/// Watches one tool, or one server as one tool knows it.
 pub struct Breaker {
     key: Key,
     core: Mutex<Core>,

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use toolpost_core::{Attempt, CallError, ErrorKind, Stage};
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::health::Watch;
 use super::pool::Lease;
 use super::reason;
 
@@ -151,6 +152,7 @@ impl Draft {
 #[derive(Debug, Default)]
 pub(super) struct Upload {
     finished: AtomicBool,
+    broken: AtomicBool,
     waits_for_guest: AtomicBool,
     moved: Mutex<Option<Instant>>,
 }
@@ -158,6 +160,11 @@ pub(super) struct Upload {
 impl Upload {
     pub(super) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
+    }
+
+    /// Whether it ends before its end, which is never the other side's doing.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
     }
 
     /// Since when it is the other side's turn, if that has begun to take the body; now, while it is the guest's.
@@ -217,8 +224,12 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let next = self.next(task);
+        let is_over = self.life.is_over();
+        if is_over || matches!(next, Poll::Ready(Some(Err(_)))) {
+            self.upload.broken.store(true, Ordering::Release);
+        }
         // After the end of the attempt nothing more is sent, and what it had begun must not look whole.
-        if self.life.is_over() {
+        if is_over {
             return Poll::Ready(Some(Err(Error::ConnectionTerminated)));
         }
         self.upload.polled(next.is_ready(), self.is_end_stream());
@@ -243,6 +254,8 @@ impl Body for RequestBody {
 pub(super) struct ResponseBody {
     incoming: Incoming,
     lease: Option<Lease>,
+    /// Until the answer has come to an end, where its head has not said it all.
+    watch: Option<Watch>,
     bound: Bound,
     /// How long the other side may be silent.
     silence_max: Duration,
@@ -254,12 +267,13 @@ impl ResponseBody {
     pub(super) fn new(
         incoming: Incoming,
         lease: Lease,
+        watch: Option<Watch>,
         bound: Bound,
         silence_max: Duration,
         place: OwnedSemaphorePermit,
     ) -> Self {
         let silence = Box::pin(sleep_until(Instant::now() + silence_max));
-        let mut body = ResponseBody { incoming, lease: Some(lease), bound, silence_max, silence, _place: place };
+        let mut body = ResponseBody { incoming, lease: Some(lease), watch, bound, silence_max, silence, _place: place };
         if body.incoming.is_end_stream() {
             body.finish();
         }
@@ -271,11 +285,17 @@ impl ResponseBody {
         if let Some(lease) = self.lease.take() {
             lease.finish();
         }
+        if let Some(watch) = self.watch.take() {
+            watch.whole();
+        }
     }
 
     /// The rest is not wanted.
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         drop(self.lease.take());
+        if let Some(watch) = self.watch.take() {
+            watch.broken(&error);
+        }
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -328,6 +348,9 @@ impl Drop for ResponseBody {
         // A guest that has read all that was announced need not ask for more.
         if self.incoming.is_end_stream() {
             self.finish();
+        }
+        if let Some(watch) = self.watch.take() {
+            watch.left();
         }
     }
 }

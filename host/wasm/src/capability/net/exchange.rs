@@ -1,5 +1,5 @@
-//! One request, from leave to answer: it passes the gate before anything of it can be noticed, and the gate is told what
-//! became of it.
+//! One request, from leave to answer: it passes the server's breaker and the gate before anything of it can be noticed, and
+//! both are told what became of it.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use toolpost_core::catalog::grants::NetGrant;
+use toolpost_core::effect::Passage;
 use toolpost_core::{Attempt, CallError, Effect, ErrorKind, Level, Stage};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::{AHEAD_BYTES_MAX, Bound, Draft, ResponseBody};
 use super::client::{Client, Errand, Failure};
+use super::health::Watch;
 use super::pool::Lease;
 
 /// A request that a grant covers.
@@ -44,6 +46,16 @@ impl Exchange {
             self.attempt.refuse(self.effect, bound.exceeded());
             return Err(Error::HttpRequestBodySize(Some(bound.bytes_max)));
         }
+        // In front of the gate: what the breaker refuses must not be on record as something that may have happened.
+        let contact = match self.attempt.contact(&self.errand.peer.authority()) {
+            Ok(contact) => contact,
+            Err(open) => {
+                self.effect.detail = Some(open.message.clone());
+                self.attempt.refuse(self.effect, open);
+                return Err(Error::DestinationUnavailable);
+            }
+        };
+        let watch = Watch::new(contact, &self.errand);
         let passage = match self.attempt.pass(self.effect.clone()).await {
             Ok(passage) => passage,
             Err(refusal) => {
@@ -59,28 +71,11 @@ impl Exchange {
         match client.send(&errand, Request::from_parts(head, body)).await {
             Ok((response, lease)) => {
                 passage.done();
-                whole(response, lease, answered, silence_max, place)
+                whole(response, lease, watch, answered, silence_max, place)
             }
-            Err(Failure::Prohibited(address, what)) => {
-                passage.refused();
-                let host = &errand.peer.host;
-                let why = CallError::new(
-                    ErrorKind::CapabilityDenied,
-                    Stage::Run,
-                    format!("`{host}` leads to {what}, where the tool may not go"),
-                );
-                attempt.keep_from(why.with_help(errand.peer.reach.help(address)));
-                Err(Error::DestinationIpProhibited)
-            }
-            Err(Failure::Unsent(error, why)) => {
-                passage.failed();
-                attempt.log(Level::Warn, &format!("{} {}: {why}", effect.action, effect.target));
-                Err(error)
-            }
-            // Whether it has arrived is not known: the passage is dropped untold.
-            Err(Failure::Cut(error, why)) => {
-                attempt.log(Level::Warn, &format!("{} {}: {why}", effect.action, effect.target));
-                Err(error)
+            Err(failure) => {
+                watch.failed(&failure);
+                Err(failed(failure, passage, &attempt, &errand, &effect))
             }
         }
     }
@@ -90,10 +85,36 @@ impl Exchange {
     }
 }
 
+/// Tells the gate and the log why there is no answer, and says what the guest gets to hear.
+fn failed(failure: Failure, passage: Passage, attempt: &Attempt, errand: &Errand, effect: &Effect) -> Error {
+    let (error, why) = match failure {
+        Failure::Prohibited(address, what) => {
+            passage.refused();
+            let host = &errand.peer.host;
+            let why = CallError::new(
+                ErrorKind::CapabilityDenied,
+                Stage::Run,
+                format!("`{host}` leads to {what}, where the tool may not go"),
+            );
+            attempt.keep_from(why.with_help(errand.peer.reach.help(address)));
+            return Error::DestinationIpProhibited;
+        }
+        Failure::Unsent(error, why) => {
+            passage.failed();
+            (error, why)
+        }
+        // Whether it has arrived is not known: the passage is dropped untold.
+        Failure::Cut(error, why) => (error, why),
+    };
+    attempt.log(Level::Warn, &format!("{} {}: {why}", effect.action, effect.target));
+    error
+}
+
 /// An answer with its body, which is cut off where it gets too long. One that says so beforehand is not read at all.
 fn whole(
     response: Response<Incoming>,
     lease: Lease,
+    watch: Watch,
     bound: Bound,
     silence_max: Duration,
     place: OwnedSemaphorePermit,
@@ -101,10 +122,15 @@ fn whole(
     use hyper::body::Body as _;
 
     let (head, incoming) = response.into_parts();
+    let watch = watch.begun(&head);
     if !bound.fits(incoming.size_hint().lower()) {
         bound.attempt.keep_from(bound.exceeded());
-        return Err(Error::HttpResponseBodySize(Some(bound.bytes_max)));
+        let error = Error::HttpResponseBodySize(Some(bound.bytes_max));
+        if let Some(watch) = watch {
+            watch.broken(&error);
+        }
+        return Err(error);
     }
-    let body = ResponseBody::new(incoming, lease, bound, silence_max, place);
+    let body = ResponseBody::new(incoming, lease, watch, bound, silence_max, place);
     Ok(Response::from_parts(head, body.boxed_unsync()))
 }

@@ -16,8 +16,9 @@ pub(crate) mod client;
 mod pool;
 mod reason;
 
-// One request
+// One request, and what its end says about the server
 mod exchange;
+mod health;
 
 use std::pin::pin;
 use std::sync::Arc;

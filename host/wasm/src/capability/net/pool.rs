@@ -43,6 +43,13 @@ pub(super) struct Peer {
     pub(super) reach: Reach,
 }
 
+impl Peer {
+    /// Host name and port, the latter also where it is that of the scheme.
+    pub(super) fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     known: Mutex<HashMap<Peer, Known>>,
