@@ -14,9 +14,9 @@ test:
 # Everything that CI asks for
 ci: test lint
 
-# Measure what the road of a call costs: a table of ratios to plain wasmtime (release; `just bench --quick` for a first look)
+# Measure what the road of a call, and the policies on it, cost: tables of ratios (release; `just bench --quick` for a first look)
 bench *OPTIONS:
-    cargo bench --workspace --bench road --locked -- {{OPTIONS}}
+    cargo bench --workspace --bench road --bench policies --locked -- {{OPTIONS}}
 
 # Format the sources
 fmt:

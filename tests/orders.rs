@@ -11,10 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::time::Instant;
 use toolpost_tests::shop::{Manner, Shop};
-use toolpost_tests::{page, prebuilt, root, toolpost};
+use toolpost_tests::{page, toolpost};
 
 /// Calls that are made at once.
 const CALLS: usize = 1_000;
@@ -24,20 +23,6 @@ const NEW: usize = 20;
 
 /// The longest wait for an answer. A call of a host that was killed keeps its key for half a minute.
 const WAIT_MAX: Duration = Duration::from_secs(120);
-
-/// The settings of the example, for a shop at another address, with something else in them.
-fn folder(shop: &Shop, changes: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let settings = std::fs::read_to_string(root().join("guest-examples/orders.toml")).expect("the example");
-    let (address, orders) = (shop.address.to_string(), prebuilt("orders"));
-    let first = [("127.0.0.1:8370", address.as_str()), ("prebuilt/orders.wasm", orders.as_str())];
-    let settings = first.iter().chain(changes).fold(settings, |settings, (from, to)| {
-        assert!(settings.contains(from), "{from} is not in the example");
-        settings.replace(from, to)
-    });
-    std::fs::write(folder.path().join("toolpost.toml"), format!("store.dir = \"kept\"\n{settings}")).expect("written");
-    folder
-}
 
 async fn shop(manner: Manner, knows_keys: bool) -> Shop {
     Shop::open(([127, 0, 0, 1], 0).into(), manner, knows_keys).await.expect("a shop")
@@ -180,7 +165,7 @@ fn killed(folder: &Path, kills: usize) -> (Known, usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_duplicates_at_once_are_charged_once_and_all_get_the_same_receipt() {
     let shop = shop(Manner::Flaky, true).await;
-    let folder = folder(&shop, &[]);
+    let folder = shop.settings(&[]);
     let mut host = Host::start(folder.path());
     let (order, mut known) = ("o-1".to_owned(), Known::default());
     host.ask(duplicates(&[order.clone()]).into_iter(), 3);
@@ -195,8 +180,8 @@ async fn a_thousand_duplicates_at_once_are_charged_once_and_all_get_the_same_rec
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_the_shop_charges_for_every_call() {
-    let shop = shop(Manner::Reliable, false).await;
-    let folder = folder(&shop, &[("key = { fields = [\"/order_id\"] }", "key = \"none\"")]);
+    let shop = shop(Manner::Reliable(0), false).await;
+    let folder = shop.settings(&[("key = { fields = [\"/order_id\"] }", "key = \"none\"")]);
     let mut host = Host::start(folder.path());
     host.ask(["o-1".to_owned()].iter().cycle().take(10), 3);
     assert_eq!(host.answers(10, Instant::now() + WAIT_MAX).len(), 10);
@@ -206,7 +191,7 @@ async fn without_a_key_the_shop_charges_for_every_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_are_killed_a_hundred_times_charge_every_order_once_at_a_shop_that_knows_its_keys() {
     let shop = shop(Manner::Flaky, true).await;
-    let folder = folder(&shop, &[]);
+    let folder = shop.settings(&[]);
     let (known, amid) = killed(folder.path(), 100);
     let books = shop.books();
     eprintln!(
@@ -226,7 +211,7 @@ async fn hosts_that_are_killed_a_hundred_times_charge_every_order_once_at_a_shop
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_are_killed_a_hundred_times_charge_no_order_twice_at_a_shop_that_knows_nothing() {
     let shop = shop(Manner::Flaky, false).await;
-    let folder = folder(&shop, &[("\nidempotent = true", ""), (", idempotency_key = true", "")]);
+    let folder = shop.settings(&[("\nidempotent = true", ""), (", idempotency_key = true", "")]);
     let (known, amid) = killed(folder.path(), 100);
     let books = shop.books();
     eprintln!(
@@ -249,8 +234,8 @@ async fn hosts_that_are_killed_a_hundred_times_charge_no_order_twice_at_a_shop_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_asked_once_about_a_thousand_calls_of_one_large_order() {
-    let shop = shop(Manner::Reliable, true).await;
-    let folder = folder(&shop, &[]);
+    let shop = shop(Manner::Reliable(0), true).await;
+    let folder = shop.settings(&[]);
     let mut host = Host::start(folder.path());
     let order = "o-large".to_owned();
     host.ask(duplicates(&[order.clone()]).into_iter(), 5_000);

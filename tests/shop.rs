@@ -12,8 +12,11 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
+
+use crate::{prebuilt, root};
 
 /// The longest order, in bytes.
 const ORDER_BYTES_MAX: usize = 64 << 10;
@@ -26,8 +29,8 @@ const SLOW_MAX: Duration = Duration::from_millis(60);
 pub enum Manner {
     /// Each request has its own luck: answered, late, turned away, or hung up upon, before or after the charge.
     Flaky,
-    /// Each request is answered.
-    Reliable,
+    /// Each request is answered, but for so many that are turned away first.
+    Reliable(usize),
 }
 
 /// An open shop. It closes when this is dropped.
@@ -70,6 +73,26 @@ impl Shop {
         let (address, books) = (listener.local_addr()?, Arc::<Mutex<Books>>::default());
         let serving = tokio::spawn(serve(listener, books.clone(), manner, knows_keys));
         Ok(Shop { address, books, open: serving.abort_handle() })
+    }
+
+    /// A folder with the settings of the example, for this shop, and with something else in them.
+    ///
+    /// # Panics
+    /// The folder cannot be made, or what is to be something else is not in the example.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test cannot go on without it")]
+    pub fn settings(&self, changes: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let settings = std::fs::read_to_string(root().join("guest-examples/orders.toml")).expect("the example");
+        let (address, orders) = (self.address.to_string(), prebuilt("orders"));
+        let first = [("127.0.0.1:8370", address.as_str()), ("prebuilt/orders.wasm", orders.as_str())];
+        let settings = first.iter().chain(changes).fold(settings, |settings, (from, to)| {
+            assert!(settings.contains(from), "{from} is not in the example");
+            settings.replace(from, to)
+        });
+        let settings = format!("store.dir = \"kept\"\n{settings}");
+        std::fs::write(folder.path().join("toolpost.toml"), settings).expect("written");
+        folder
     }
 
     /// What it has written down so far.
@@ -131,7 +154,7 @@ async fn answer(
     let body = Limited::new(body, ORDER_BYTES_MAX).collect().await.map_err(io::Error::other)?.to_bytes();
     let order: Value = serde_json::from_slice(&body).map_err(io::Error::other)?;
     locked(books).requests += 1;
-    let luck = luck(manner);
+    let luck = luck(manner, locked(books).requests);
     match luck {
         Luck::TurnedAway => return Ok(said(StatusCode::SERVICE_UNAVAILABLE, &json!("come back later"))),
         Luck::HungUpBefore => return Err(io::ErrorKind::ConnectionReset.into()),
@@ -167,9 +190,11 @@ fn look_up(books: &Books, path: &str) -> Response<Full<Bytes>> {
     }
 }
 
-fn luck(manner: Manner) -> Luck {
+/// What the so-maniest request comes upon.
+fn luck(manner: Manner, number: usize) -> Luck {
     match (manner, fastrand::u32(..10)) {
-        (Manner::Reliable, _) | (Manner::Flaky, 0..=5) => Luck::Answered,
+        (Manner::Reliable(busy), _) if number <= busy => Luck::TurnedAway,
+        (Manner::Reliable(_), _) | (Manner::Flaky, 0..=5) => Luck::Answered,
         (Manner::Flaky, 6) => Luck::Late,
         (Manner::Flaky, 7) => Luck::TurnedAway,
         (Manner::Flaky, 8) => Luck::HungUpBefore,

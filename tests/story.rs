@@ -11,6 +11,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use serde_json::Value;
 use tempfile::TempDir;
+use toolpost_tests::shop::{Manner, Shop};
 use toolpost_tests::{command, filters, page, root, toolpost};
 
 /// A folder with settings, in which nothing was called yet.
@@ -230,6 +231,36 @@ fn show_tells_also_of_a_call_that_never_ran() {
       +[at]  invalid_arguments   at accept
     --- exit 0
     "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_tells_of_an_order_that_was_edited_tried_three_times_and_cut() {
+    let shop = Shop::open(([127, 0, 0, 1], 0).into(), Manner::Reliable(2), true).await.expect("a shop");
+    let cut = ("limits.time = \"5s\"", "limits = { time = \"5s\", reader = \"1 KiB\" }");
+    let folder = shop.settings(&[cut, ("[[approval.ask]]", "[approval]\ntimeout = \"20s\"\n[[approval.ask]]")]);
+    let item = format!("item={}", "bolts of the kind that we had last year, ".repeat(40));
+    let order = ["call", "orders_create", "order-id=o-1", &item, "amount=500", "--reader", "1 KiB"];
+    let mut caller =
+        command(folder.path(), &order).stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let question = loop {
+        let questions = json(folder.path(), &["approvals", "list", "--json"]);
+        match questions["questions"].get(0) {
+            Some(question) => break question["id"].as_str().expect("an id").to_owned(),
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let edited = ["approvals", "edit", &question, "amount=50"];
+    assert_eq!(toolpost(folder.path(), &edited).status.code(), Some(0));
+    assert!(caller.wait().expect("it ends").success());
+    let calls = json(folder.path(), &["log", "--json", "-n", "1"]);
+    let page = run(folder.path(), &["show", calls["calls"][0]["call"].as_str().expect("an id")]);
+    let _timeless = timeless();
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(&shop.address.to_string(), "[shop]");
+    settings.add_filter("ask_[0-9a-f]{20}", "[question]");
+    settings.add_filter("orders_create-[0-9a-f]{20}.json", "[artifact]");
+    settings.add_filter("(?m)^ +waited .* for a place\n", "");
+    settings.bind(|| assert_snapshot!("show-order", page));
 }
 
 #[test]

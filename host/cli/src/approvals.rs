@@ -211,6 +211,9 @@ async fn edited(question: &Question, given: &ArgumentArgs) -> Result<Value, Stop
     let mut arguments = question.arguments.clone();
     if let Some(arguments) = arguments.as_object_mut() {
         for (key, value) in given {
+            // The arguments that are shown are spelled with `_`; a tool's own spelling means the same.
+            let shown = key.replace('-', "_");
+            let key = if arguments.contains_key(&shown) { &shown } else { key };
             // A text stays one only where there was one.
             let was_text = arguments.get(key).is_none_or(|was| was.is_string() || was.is_null());
             let json = value.as_str().filter(|_| !was_text).and_then(|text| serde_json::from_str(text).ok());

@@ -49,6 +49,28 @@ pub(crate) fn words(text: &str) -> String {
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) { visible(text) } else { text.to_owned() }
 }
 
+/// What of a long text is for a page that a person reads, in characters; and of a hash. `--json` has all of it.
+const BRIEF_MAX: usize = 300;
+const HASH_MAX: usize = 12;
+
+/// The beginning of a text, where it is long, and of the hashes in it.
+pub(crate) fn brief(text: &str) -> String {
+    let is_hash = |word: &str| word.len() >= 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hash = |word: &str| format!("{}..", word.get(..HASH_MAX).unwrap_or(word));
+    let pieces = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()).map(|piece| {
+        let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        if is_hash(word) { piece.replacen(word, &hash(word), 1) } else { piece.to_owned() }
+    });
+    let text: String = pieces.collect();
+    match text.char_indices().nth(BRIEF_MAX) {
+        Some((at, _)) => {
+            let (begin, rest) = text.split_at(at);
+            words(&format!("{begin}.. and {} more, with --json", bytes(rest.len() as u64)))
+        }
+        None => words(&text),
+    }
+}
+
 /// A text with its control characters as visible escapes, but for line breaks and tabs.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

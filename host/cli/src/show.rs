@@ -61,10 +61,10 @@ fn page(Story { call, events }: &Story) -> Vec<String> {
         add("inside of", print::words(parent));
     }
     if let Some(arguments) = &call.arguments {
-        add("arguments", print::words(arguments));
+        add("arguments", print::brief(arguments));
     }
     if let Some(result) = call.result.as_ref().filter(|result| *result != "null") {
-        add("result", print::words(result));
+        add("result", print::brief(result));
     }
     lines.push(String::new());
     lines.extend(timeline::lines(call, events));

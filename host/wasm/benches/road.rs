@@ -5,7 +5,7 @@
 //! first row in the same round. CPU time is that of the whole process.
 //!
 //! ```text
-//! cargo bench -p toolpost-wasm --bench road -- [--only road|sleep|load|fuel] [--quick]
+//! just bench [--only road|sleep|load|fuel] [--quick]
 //! ```
 //!
 //! Timing never fails the run: at the end stands which targets were met.
@@ -13,6 +13,8 @@
 // How it is measured, and shown
 #[path = "road/measure.rs"]
 mod measure;
+#[path = "road/options.rs"]
+mod options;
 #[path = "road/table.rs"]
 mod table;
 
@@ -32,26 +34,19 @@ mod load;
 #[path = "road/sleep.rs"]
 mod sleep;
 
+use options::Options;
 use table::Table;
-use wasmtime::{Result, bail};
-
-/// What the command line asks for.
-#[derive(Debug, Default)]
-struct Options {
-    only: Option<String>,
-    quick: bool,
-    /// Set by [`sleep`] for its own child: measure the memory of that side, say it, and end.
-    asleep: Option<String>,
-}
-
-const GROUPS: [&str; 4] = ["road", "sleep", "load", "fuel"];
+use wasmtime::Result;
 
 fn main() -> Result<()> {
-    let options = read(std::env::args().skip(1))?;
+    let options = Options::read()?;
     if let Some(side) = &options.asleep {
         return sleep::child(side);
     }
-    let asked = |group: &str| options.only.as_deref().is_none_or(|only| only == group);
+    let asked = |group| options.asks_for(group);
+    if !["road", "sleep", "load", "fuel"].into_iter().any(asked) {
+        return Ok(());
+    }
     let mut table = Table::begin()?;
     if asked("road") {
         calls::measure(&mut table, options.quick)?;
@@ -66,22 +61,4 @@ fn main() -> Result<()> {
         fuel::measure(&mut table, options.quick)?;
     }
     table.end()
-}
-
-fn read(mut words: impl Iterator<Item = String>) -> Result<Options> {
-    let mut options = Options::default();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            // `cargo bench` says so itself.
-            "--bench" => {}
-            "--quick" => options.quick = true,
-            "--only" => options.only = words.next().filter(|group| GROUPS.contains(&group.as_str())),
-            "--asleep" => options.asleep = words.next(),
-            _ => bail!("`{word}` is no option; there are `--only {}` and `--quick`", GROUPS.join("|")),
-        }
-        if word == "--only" && options.only.is_none() {
-            bail!("`--only` wants one of {}", GROUPS.join(", "));
-        }
-    }
-    Ok(options)
 }

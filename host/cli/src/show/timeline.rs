@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use anstyle::Style;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use toolpost::store::log::Logged;
 
 use crate::log::took;
-use crate::print::{self, BOLD, DIM, GREEN, RED, YELLOW, styled};
+use crate::print::{self, BOLD, DIM, GREEN, RED, YELLOW, brief, styled};
 
 /// One line of the timeline.
 struct Line {
@@ -58,7 +58,7 @@ fn line(what: impl Into<String>) -> Line {
 fn told(kind: &str, event: &Value, call: &Logged) -> Line {
     let number = |key: &str| event.get(key).and_then(Value::as_u64).unwrap_or(0);
     match kind {
-        "accepted" => Line { below: cast(event), ..line("accepted") },
+        "accepted" => Line { below: edits(event, call).chain(cast(event)).collect(), ..line("accepted") },
         "question" => {
             let below = vec![
                 format!("question {}, risk {}", text(event, "id"), text(event, "risk")),
@@ -72,7 +72,7 @@ fn told(kind: &str, event: &Value, call: &Logged) -> Line {
         "effect" => {
             let effect = event.get("effect").unwrap_or(&Value::Null);
             let words = ["action", "target", "detail"].map(|key| text(effect, key)).join(" ");
-            Line { style: YELLOW, more: print::words(words.trim()), ..line("effect") }
+            Line { style: YELLOW, more: brief(words.trim()), ..line("effect") }
         }
         "retry" => {
             let left = format!("{} tokens left for retries", number("budget_left"));
@@ -93,6 +93,28 @@ fn told(kind: &str, event: &Value, call: &Logged) -> Line {
         "ended" => ended(event, call),
         other => Line { more: rest(event), ..line(other.replace('_', " ")) },
     }
+}
+
+/// What somebody has made of the arguments, member by member.
+fn edits(event: &Value, call: &Logged) -> impl Iterator<Item = String> {
+    let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let before = event.get("before").and_then(Value::as_str);
+    let (was, is) = (before.and_then(read), call.arguments.as_deref().and_then(read));
+    let changes = match (before, was, is) {
+        (None, ..) => Vec::new(),
+        (_, Some(was), Some(is)) => {
+            let names = was.keys().chain(is.keys().filter(|name| !was.contains_key(*name)));
+            let shown =
+                |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), |value| brief(&value.to_string()));
+            let changed = names.filter(|name| was.get(*name) != is.get(*name));
+            changed
+                .map(|name| format!("{}: {} to {}", print::words(name), shown(was.get(name)), shown(is.get(name))))
+                .collect()
+        }
+        // Long ones are not kept whole.
+        (Some(before), ..) => vec![format!("before: {}", brief(before))],
+    };
+    changes.into_iter()
 }
 
 /// What was done to the arguments until they fitted.
@@ -182,7 +204,7 @@ fn ended(event: &Value, call: &Logged) -> Line {
         let (shown, all) = (print::bytes(number("shown_bytes")), print::bytes(number("bytes")));
         let whole = match text(truncated, "artifact") {
             "" => String::new(),
-            name => format!("; `toolpost artifact {name}` prints the rest"),
+            name => format!("; `toolpost artifact {name}` prints all of it"),
         };
         below.push(print::words(&format!("cut for its reader: {shown} of {all}{whole}")));
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Result;
 use rustix::time::{ClockId, Timespec, clock_gettime};
-use wasmtime::Result;
 
 /// Runs that many calls.
 pub(crate) type Batch<'a> = Box<dyn FnMut(u32) -> Result<()> + 'a>;

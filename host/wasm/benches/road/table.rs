@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use wasmtime::Result;
+use crate::Result;
 
 use crate::measure::Measured;
 

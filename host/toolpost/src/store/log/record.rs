@@ -45,6 +45,7 @@ pub(super) struct Record {
     /// What it was called with, before anybody read it.
     asked: Option<String>,
     arguments: Option<String>,
+    is_accepted: bool,
     events: Vec<String>,
     bytes: usize,
     words: usize,
@@ -78,6 +79,7 @@ impl Record {
             started_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             asked,
             arguments,
+            is_accepted: false,
             events: Vec::new(),
             bytes: 0,
             words: 0,
@@ -91,9 +93,16 @@ impl Record {
 
     pub(super) fn accepted(&mut self, call: &AcceptedCall, arguments: Option<String>, cast: String, now: Instant) {
         self.asked = None;
-        self.arguments = arguments;
+        let before = std::mem::replace(&mut self.arguments, arguments);
+        let is_edited = std::mem::replace(&mut self.is_accepted, true) && before != self.arguments;
         self.may_change = call.tool.effect.may_change();
-        self.push(&cast, now);
+        match (before.filter(|_| is_edited), cast.strip_suffix('}')) {
+            (Some(before), Some(open)) => {
+                let before = Value::from(cut(&before, EVENT_BYTES_MAX));
+                self.push(&format!("{open},\"before\":{before}}}"), now);
+            }
+            _ => self.push(&cast, now),
+        }
     }
 
     pub(super) fn told(&mut self, event: &Event<'_>, text: String, now: Instant) {
