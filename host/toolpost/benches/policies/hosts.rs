@@ -14,7 +14,7 @@ use crate::Result;
 /// The bare road: no breaker, one attempt, no key.
 const BARE: &str = r#"
 [guard]
-breaker = "none"
+breaker.kind = "none"
 retry.max_attempts = 1
 "#;
 
@@ -31,11 +31,11 @@ calls = 1_000_000_000
 [guard]
 parallel = 64
 cost = { per_call = 0.01 }
-breaker = "standard"
+breaker.kind = "standard"
 [guard.rate]
-tool = "1000000000/s"
-caller = "1000000000/s"
-tool_and_caller = "1000000000/s"
+tool = "1000000/s"
+caller = "1000000/s"
+tool_and_caller = "1000000/s"
 [guard.retry]
 max_attempts = 3
 backoff = "exponential"

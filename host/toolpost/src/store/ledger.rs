@@ -1,6 +1,9 @@
 //! The records of idempotency keys on the disk: one row for each key, and a swap that is one transaction.
 //!
-//! All hosts on one folder see the same rows and the same clock, the machine's. A swap that was made is on the disk.
+//! All hosts on one folder see the same rows and the same clock, the machine's. A swap that was made is on the disk; swaps of
+//! this process that come at the same time go there together ([`batch`]).
+
+mod batch;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,10 +18,8 @@ use toolpost_core::guard::replay::{
     Ending, Fingerprint, LedgerFailure, LedgerStore, Listed, Query, Record, RecordKey, Seen, Standing, State,
 };
 
+use self::batch::{Batch, Swap};
 use super::{Store, StoreError};
-
-/// Expired rows that go with each new one, so that the table cannot grow for ever.
-const EXPIRED_ROWS_MAX: u32 = 8;
 
 const CLAIMED: i64 = 0;
 const EFFECTS: i64 = 1;
@@ -28,61 +29,24 @@ const FAILED: i64 = 4;
 
 /// The records of idempotency keys in a store.
 #[derive(Clone, Debug)]
-pub struct LedgerTable(Arc<Store>);
+pub struct LedgerTable {
+    store: Arc<Store>,
+    swaps: Arc<Batch>,
+}
 
 impl LedgerTable {
     /// The records in that store. Nothing is opened yet.
     #[must_use]
     pub fn new(store: Arc<Store>) -> Self {
-        LedgerTable(store)
+        LedgerTable { swaps: Arc::new(Batch::new(store.clone())), store }
     }
 
     async fn get(&self, key: &RecordKey) -> Result<Seen, StoreError> {
         let row = sqlx::query("SELECT * FROM ledger WHERE key = ?").bind(key.as_str());
-        let row = row.fetch_optional(self.0.state().await?.read()).await?;
+        let row = row.fetch_optional(self.store.state().await?.read()).await?;
         let record = row.map(|row| record(&row, ending(&row)?)).transpose()?;
         // Read behind the row: a lease that looks over is over.
         Ok(Seen { record, now_ms: now_ms() })
-    }
-
-    async fn swap(&self, key: &RecordKey, expected: Option<u64>, new: Option<Record>) -> Result<bool, StoreError> {
-        let mut write = self.0.state().await?.write().await?;
-        let swapped = match (expected, new) {
-            (None, None) => {
-                let row = sqlx::query("SELECT 1 FROM ledger WHERE key = ?").bind(key.as_str());
-                row.fetch_optional(&mut *write).await?.is_none()
-            }
-            (Some(version), None) => {
-                let delete = sqlx::query("DELETE FROM ledger WHERE key = ? AND version = ?");
-                let delete = delete.bind(key.as_str()).bind(signed(version));
-                delete.execute(&mut *write).await?.rows_affected() == 1
-            }
-            (Some(version), Some(record)) => {
-                let update = sqlx::query(
-                    "UPDATE ledger SET version = ?2, fence = ?3, fingerprint = ?4, state = ?5, lease_ms = ?6, ending = ?7, \
-                     tool = ?8, caller = ?9, call = ?10, digest = ?11, first_effect = ?12, created_ms = ?13, \
-                     changed_ms = ?14, expires_ms = ?15 WHERE key = ?1 AND version = ?16",
-                );
-                let update = bound(update, key, &record).bind(signed(version));
-                update.execute(&mut *write).await?.rows_affected() == 1
-            }
-            (None, Some(record)) => {
-                let insert = sqlx::query(
-                    "INSERT INTO ledger (key, version, fence, fingerprint, state, lease_ms, ending, tool, caller, call, \
-                     digest, first_effect, created_ms, changed_ms, expires_ms) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (key) DO NOTHING",
-                );
-                let inserted = bound(insert, key, &record).execute(&mut *write).await?.rows_affected() == 1;
-                let expired = sqlx::query(
-                    "DELETE FROM ledger WHERE key IN (SELECT key FROM ledger WHERE expires_ms <= ? AND key <> ? LIMIT ?)",
-                );
-                let expired = expired.bind(signed(now_ms())).bind(key.as_str()).bind(EXPIRED_ROWS_MAX);
-                expired.execute(&mut *write).await?;
-                inserted
-            }
-        };
-        write.commit().await?;
-        Ok(swapped)
     }
 
     async fn list(&self, query: &Query) -> Result<Listed, StoreError> {
@@ -102,7 +66,7 @@ impl LedgerTable {
         let limit = i64::try_from(query.limit.min(LISTED_MAX)).unwrap_or(i64::MAX);
         let rows = rows.bind(signed(now_ms)).bind(&query.tool).bind(&query.hash);
         let rows = rows.bind(query.standing.map(Standing::name)).bind(limit);
-        let rows = rows.fetch_all(self.0.state().await?.read()).await?;
+        let rows = rows.fetch_all(self.store.state().await?.read()).await?;
         let records = rows.iter().map(|row| Ok((key(row)?, record(row, None)?))).collect::<Result<_, StoreError>>()?;
         Ok(Listed { records, now_ms })
     }
@@ -119,7 +83,8 @@ impl LedgerStore for LedgerTable {
         expected: Option<u64>,
         record: Option<Record>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
-        async move { self.swap(key, expected, record).await.map_err(LedgerFailure::new) }.boxed()
+        let swap = Swap { key: key.clone(), expected, new: record };
+        async move { self.swaps.clone().make(swap).await.map_err(LedgerFailure::new) }.boxed()
     }
 
     fn list<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Listed, LedgerFailure>> {

@@ -94,3 +94,63 @@ async fn a_large_answer_is_had_back_whole() {
     assert!(later >= now);
     assert_eq!(record.ending(), Some(&ending));
 }
+
+#[tokio::test]
+async fn of_swaps_that_go_to_the_disk_together_one_that_fails_fails_alone() {
+    let (store, folder) = disk().await;
+    let book = Book::new(store);
+    conformance::claim(&book, &conformance::asked("first"), Duration::from_secs(60)).await;
+    let other = Store::at(folder.path());
+    let mut write = other.state().await.unwrap().write().await.unwrap();
+    let trigger = "CREATE TRIGGER wrong BEFORE INSERT ON ledger WHEN NEW.key LIKE '%wrong%' BEGIN \
+                   SELECT RAISE(ABORT, 'not this one'); END";
+    sqlx::query(trigger).execute(&mut *write).await.unwrap();
+    write.commit().await.unwrap();
+    let claims = (0..40).map(|number| {
+        let book = book.clone();
+        tokio::spawn(async move {
+            let asked = conformance::asked(&format!("{}{number}", if number % 10 == 3 { "wrong" } else { "right" }));
+            book.begin(&asked, Duration::from_secs(60)).await
+        })
+    });
+    for (number, claim) in claims.collect::<Vec<_>>().into_iter().enumerate() {
+        match claim.await.unwrap() {
+            Ok(Begin::Acquired { .. }) => assert_ne!(number % 10, 3),
+            Err(failure) => {
+                assert_eq!(number % 10, 3);
+                assert!(failure.to_string().contains("not this one"), "{failure}");
+            }
+            Ok(begin) => panic!("{begin:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_table_whose_runtime_ended_in_the_middle_of_a_swap_serves_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::at(folder.path()));
+    for number in 0..20 {
+        let book = Book::new(Arc::new(LedgerTable::new(store.clone())));
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let first = runtime();
+        first.block_on(async {
+            let begun = book.clone();
+            tokio::spawn(async move {
+                let _ = begun.begin(&conformance::asked(&format!("a{number}")), Duration::from_secs(60)).await;
+            });
+            // It ends a little later each time.
+            for _ in 0..number {
+                tokio::task::yield_now().await;
+            }
+        });
+        drop(first);
+        let later = Book::new(Arc::new(LedgerTable::new(Arc::new(Store::at(folder.path())))));
+        runtime().block_on(async {
+            conformance::claim(&later, &conformance::asked(&format!("b{number}")), Duration::from_secs(60)).await;
+            let asked = conformance::asked(&format!("c{number}"));
+            let same = tokio::time::timeout(Duration::from_secs(20), book.begin(&asked, Duration::from_secs(60)));
+            // The pool of connections was the first one's; whatever comes, somebody is told.
+            let _ = same.await.expect("it is answered");
+        });
+    }
+}
