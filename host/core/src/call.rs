@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{CastReport, Tool};
+use crate::guard::replay::Asked;
 use crate::inside::Inside;
 use crate::secret::Secrets;
+use crate::tell::CallError;
 
 /// A request to run a tool.
 #[derive(Clone, Debug)]
@@ -180,9 +182,23 @@ pub struct AcceptedCall {
     pub cast: CastReport,
     /// The arguments with a hash in the place of each secret, where there are secrets.
     pub(crate) keyed: Option<Value>,
+    /// What it asks of the ledger, once that is known.
+    pub(crate) asks: OnceLock<Option<Arc<Asked>>>,
 }
 
 impl AcceptedCall {
+    /// What it asks of the ledger; nothing where each call of its tool stands for itself.
+    ///
+    /// # Errors
+    /// The call has not what makes its key.
+    pub(crate) fn asks(&self) -> Result<Option<&Arc<Asked>>, CallError> {
+        if let Some(asks) = self.asks.get() {
+            return Ok(asks.as_ref());
+        }
+        let asks = Asked::of(self)?.map(Arc::new);
+        Ok(self.asks.get_or_init(|| asks).as_ref())
+    }
+
     /// The arguments as hashes and keys are made of them: in the place of each secret stands a hash that nobody can guess who
     /// has not the host's key.
     #[must_use]

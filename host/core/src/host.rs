@@ -363,10 +363,11 @@ impl Rooms {
     async fn judge(&self, call: Call, trail: &mut Trail) -> Result<ControlFlow<Output, Arc<PermittedCall>>, CallError> {
         let (mut accepted, doubt) = self.check(call, trail).await?;
         // What was done before is not asked about again. What is denied stays denied.
-        if !self.approval.denies(&accepted)
-            && let Some(output) = self.ledger.peek(&accepted, &mut trail.report).await?
-        {
-            return Ok(ControlFlow::Break(output));
+        if let Some(known) = self.ledger.peek(&accepted, &mut trail.report).await.transpose() {
+            if !self.approval.denies(&accepted) {
+                return known.map(ControlFlow::Break);
+            }
+            trail.report.idempotency = None;
         }
         // A result that is known is no new effect, so nobody is asked about it. What is denied stays denied.
         if doubt.is_none()

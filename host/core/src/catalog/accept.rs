@@ -1,6 +1,6 @@
 //! May these arguments go to that tool? Reads, repairs and casts them, once, before anything else looks at them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -62,7 +62,7 @@ pub fn accept(tool: Arc<Tool>, call: Call) -> Result<AcceptedCall, CallError> {
             from_node(&tool, &node, Vec::new())?
         }
     };
-    Ok(AcceptedCall { call, tool, arguments: canonical, cast, keyed: None })
+    Ok(AcceptedCall { call, tool, arguments: canonical, cast, keyed: None, asks: OnceLock::new() })
 }
 
 fn from_text(tool: &Tool, text: &str) -> Result<(Value, CastReport), CallError> {

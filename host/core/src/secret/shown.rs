@@ -100,7 +100,8 @@ impl Masker {
         self.cast_in(&mut cast);
         let mut made = self.call(&call.call, Some(&call.tool))?;
         made.arguments = arguments.clone().into();
-        Some(AcceptedCall { call: made, tool: call.tool.clone(), arguments, cast, keyed: call.keyed.clone() })
+        let (keyed, asks) = (call.keyed.clone(), call.asks.clone());
+        Some(AcceptedCall { call: made, tool: call.tool.clone(), arguments, cast, keyed, asks })
     }
 
     fn cast_in(&self, cast: &mut CastReport) {

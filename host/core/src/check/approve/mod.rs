@@ -39,7 +39,6 @@ use self::pending::{Bound, Pending, Session, Settled};
 use self::question::{Why, binding, hex};
 use self::rules::{Action, Misfit, Placed, Rule, Subject};
 use crate::call::{AcceptedCall, PermittedCall};
-use crate::guard::replay::RecordKey;
 use crate::secret::Masker;
 use crate::tell::{CallError, ErrorKind, Event, Output, Stage, Trail};
 
@@ -328,7 +327,7 @@ impl Approval {
                 }
             };
             // A key that cannot be made was refused before anybody is asked.
-            let key = RecordKey::of_call(&call).ok().flatten();
+            let key = call.asks().ok().flatten().map(|asks| asks.key.clone());
             if answer.choice.is_for_one() && !settled.take(key) {
                 continue;
             }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::canonical::canonical;
 use super::ending::Ending;
 use super::key::{Fingerprint, RecordKey};
 use super::record::{self, Begin, Change, Claimant, Decision, Fenced, Record, Release, Standing};
@@ -44,11 +45,15 @@ impl Asked {
     ///
     /// # Errors
     /// The call has not what makes its key.
-    pub(super) fn of(call: &AcceptedCall) -> Result<Option<Self>, CallError> {
-        let Some(key) = RecordKey::of_call(call)? else { return Ok(None) };
+    pub(crate) fn of(call: &AcceptedCall) -> Result<Option<Self>, CallError> {
+        if RecordKey::is_none_for(call) {
+            return Ok(None);
+        }
+        let arguments = canonical(call.arguments_for_keys());
+        let Some(key) = RecordKey::of_call(call, &arguments)? else { return Ok(None) };
         Ok(Some(Asked {
             key,
-            fingerprint: Fingerprint::of(call),
+            fingerprint: Fingerprint::of(&arguments),
             tool: call.tool.name.clone(),
             caller: call.call.caller.id.clone(),
             call: call.call.id.clone(),

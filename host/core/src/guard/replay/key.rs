@@ -48,10 +48,17 @@ impl RecordKey {
         fits.then(|| RecordKey(text.into()))
     }
 
-    /// The key of a call; nothing where each call of its tool stands for itself.
-    pub(crate) fn of_call(call: &AcceptedCall) -> Result<Option<Self>, CallError> {
+    /// Whether each call of the tool stands for itself, or this one does because it gives no key.
+    pub(super) fn is_none_for(call: &AcceptedCall) -> bool {
+        let is_given = call.call.idempotency_key.is_some();
+        // What only reads may be done again; and what stands in a record may not be true any more.
+        call.tool.guards.idempotency.key == KeyFrom::Nothing && !(is_given && call.tool.effect.may_change())
+    }
+
+    /// The key of a call, with the canonical text of its arguments.
+    pub(super) fn of_call(call: &AcceptedCall, arguments: &str) -> Result<Option<Self>, CallError> {
         let settings = &call.tool.guards.idempotency;
-        let Some((strategy, parts)) = strategy(call, settings)? else { return Ok(None) };
+        let Some((strategy, parts)) = strategy(call, settings, arguments)? else { return Ok(None) };
         let caller = settings.scope.contains(&Scope::Caller).then_some(call.call.caller.id.as_str());
         let session = settings.scope.contains(&Scope::Session).then_some(call.call.caller.session.as_deref()).flatten();
         let mut text = Parts::default();
@@ -83,11 +90,10 @@ impl fmt::Display for RecordKey {
 }
 
 impl Fingerprint {
-    /// The fingerprint of a call's arguments.
-    #[must_use]
-    pub fn of(call: &AcceptedCall) -> Self {
+    /// The fingerprint of arguments, from their canonical text.
+    pub(super) fn of(arguments: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"toolpost idempotency fingerprint v1\0").update(canonical(call.arguments_for_keys()).as_bytes());
+        hasher.update(b"toolpost idempotency fingerprint v1\0").update(arguments.as_bytes());
         Fingerprint(hasher.finalize().into())
     }
 }
@@ -99,18 +105,20 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// The strategy's name, and what it takes of the call.
-fn strategy(call: &AcceptedCall, settings: &Idempotency) -> Result<Option<(&'static str, Vec<String>)>, CallError> {
+fn strategy(
+    call: &AcceptedCall,
+    settings: &Idempotency,
+    arguments: &str,
+) -> Result<Option<(&'static str, Vec<String>)>, CallError> {
     let given = call.call.idempotency_key.as_deref();
     Ok(Some(match (&settings.key, given) {
         (KeyFrom::Nothing, None) => return Ok(None),
-        // What only reads may be done again; and what stands in a record may not be true any more.
-        (KeyFrom::Nothing, Some(_)) if !call.tool.effect.may_change() => return Ok(None),
         (KeyFrom::Nothing | KeyFrom::Caller, Some(given)) => ("caller", vec![bounded(call, given)?.to_owned()]),
         (KeyFrom::Caller, None) => {
             let why = format!("`{}` is only called with an idempotency key", call.tool.name);
             return Err(refused(why).with_help("give one that is the same when you repeat the call, and new otherwise"));
         }
-        (KeyFrom::Arguments, _) => ("args", vec![canonical(call.arguments_for_keys())]),
+        (KeyFrom::Arguments, _) => ("args", vec![arguments.to_owned()]),
         (KeyFrom::Fields(pointers), _) => ("fields", fields(call, pointers)?),
         (KeyFrom::Call, _) => ("call", vec![call.call.id.as_str().to_owned()]),
         (KeyFrom::Custom(custom), _) => match custom.0.key(call)? {

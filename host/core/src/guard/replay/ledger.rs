@@ -19,9 +19,10 @@ use super::book::{Asked, Book};
 use super::key::RecordKey;
 use super::memory::Memory;
 use super::record::Begin;
+use super::renewal::Renewals;
 use super::settings::OnConflict;
 use super::store::{LedgerFailure, LedgerStore};
-use super::ticket::{Hold, Ticket};
+use super::ticket::{Acquired, Hold, Ticket};
 use crate::call::AcceptedCall;
 use crate::tell::{CallError, ErrorKind, Output, Report, Stage};
 
@@ -44,7 +45,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(
 #[derive(Debug)]
 pub struct Ledger {
     book: Book,
-    lease: Duration,
+    renewals: Arc<Renewals>,
     /// The keys for which a call of this process has the lead. Each is told by its end, which closes the channel.
     leads: Mutex<HashMap<RecordKey, watch::Receiver<()>>>,
     waiting: AtomicUsize,
@@ -134,13 +135,18 @@ impl Ledger {
     /// A ledger over that store.
     #[must_use]
     pub fn new(store: Arc<dyn LedgerStore>) -> Self {
-        Ledger { book: Book::new(store), lease: LEASE, leads: Mutex::default(), waiting: AtomicUsize::new(0) }
+        Ledger {
+            book: Book::new(store),
+            renewals: Renewals::new(LEASE),
+            leads: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     /// Sets how long a claim holds that nobody renews. Whoever holds one renews it three times as often.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.max(Duration::from_millis(3));
+        self.renewals = Renewals::new(lease.max(Duration::from_millis(3)));
         self
     }
 
@@ -165,8 +171,8 @@ impl Ledger {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub(crate) async fn peek(&self, call: &AcceptedCall, report: &mut Report) -> Result<Option<Output>, CallError> {
-        match Asked::of(call)? {
-            Some(asked) => self.look(call, &asked, How::Replayed, report).await,
+        match call.asks()? {
+            Some(asked) => self.look(call, asked, How::Replayed, report).await,
             None => Ok(None),
         }
     }
@@ -184,7 +190,7 @@ impl Ledger {
         deadline: Instant,
         report: &mut Report,
     ) -> Result<Claimed, CallError> {
-        let Some(asked) = Asked::of(call)? else { return Ok(Claimed::Unkeyed) };
+        let Some(asked) = call.asks()? else { return Ok(Claimed::Unkeyed) };
         let until = deadline.min(Instant::now() + WAIT_MAX);
         let mut how = How::Replayed;
         let lead = loop {
@@ -192,7 +198,7 @@ impl Ledger {
                 Ok(lead) => break lead,
                 Err(mut ahead) => {
                     // What the one ahead asks with may be other arguments, and what it finds an answer already.
-                    if let Some(output) = self.look(call, &asked, how, report).await? {
+                    if let Some(output) = self.look(call, asked, how, report).await? {
                         return Ok(Claimed::Answered(output));
                     }
                     let second = Duration::from_secs(1);
@@ -204,7 +210,7 @@ impl Ledger {
                 }
             }
         };
-        self.ask_until(until, call, &asked, lead, how, report).await
+        self.ask_until(until, call, asked, lead, how, report).await
     }
 
     /// As the first of this process, asks until the key is free or answered for.
@@ -212,16 +218,22 @@ impl Ledger {
         self: &Arc<Self>,
         until: Instant,
         call: &AcceptedCall,
-        asked: &Asked,
+        asked: &Arc<Asked>,
         mut lead: Lead,
         mut how: How,
         report: &mut Report,
     ) -> Result<Claimed, CallError> {
         let [mut pause, pause_max] = PAUSES;
         loop {
-            // In a task of its own: a claim of which nobody would hear, because its caller has gone away, is given back.
-            let step = tokio::spawn(self.clone().ask(asked.clone(), lead)).await;
-            let step = step.map_err(|error| crate::bug!(Stage::Guard, "the task of a claim: {error}"))?;
+            let mut asking = self.clone().ask(asked.clone(), lead).boxed();
+            let step = match (&mut asking).now_or_never() {
+                Some(step) => step,
+                // What takes longer, in a task of its own: a claim of which nobody would hear, because its caller has gone
+                // away, is given back.
+                None => tokio::spawn(asking)
+                    .await
+                    .map_err(|error| crate::bug!(Stage::Guard, "the task of a claim: {error}"))?,
+            };
             let (begin, back) = match step {
                 Ok(Step::Ticket { ticket, taken_over }) => {
                     let how = if taken_over { How::TakenOver } else { How::New };
@@ -246,11 +258,13 @@ impl Ledger {
         }
     }
 
-    async fn ask(self: Arc<Self>, asked: Asked, lead: Lead) -> Result<Step, LedgerFailure> {
-        Ok(match in_time(self.book.begin(&asked, self.lease)).await? {
+    async fn ask(self: Arc<Self>, asked: Arc<Asked>, lead: Lead) -> Result<Step, LedgerFailure> {
+        let (lease, since) = (self.renewals.lease(), Instant::now());
+        Ok(match in_time(self.book.begin(&asked, lease)).await? {
             Begin::Acquired { fence, created_ms, taken_over, effects } => {
-                let hold = Hold::new(self.book.clone(), &asked, fence, created_ms, effects);
-                Step::Ticket { ticket: Ticket::new(hold, self.lease, lead), taken_over }
+                let acquired = Acquired { fence, created_ms, effects_before: effects };
+                let hold = Hold::new(self.book.clone(), &asked, acquired, since + lease);
+                Step::Ticket { ticket: Ticket::new(hold, &self.renewals, lead), taken_over }
             }
             begin => Step::Not(begin, lead),
         })

@@ -41,6 +41,7 @@ pub mod store;
 
 // Who may run
 mod ledger;
+mod renewal;
 mod ticket;
 
 pub use book::{Asked, Book};

@@ -9,23 +9,23 @@
 //! | | an effect that may be done twice | the next call runs it again |
 //! | | another effect | unknown |
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Notify, OnceCell, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::book::{Asked, Book};
 use super::ending::Ending;
 use super::key::RecordKey;
 use super::ledger::{Lead, in_time, unusable};
 use super::record::{Fenced, Release};
+use super::renewal::{Renewals, Renewed};
 use super::settings::{Idempotency, Keep, OnCrash};
 use super::store::LedgerFailure;
 use crate::effect::{Effect, Witness};
@@ -45,10 +45,18 @@ const EFFECT_BYTES_MAX: usize = 256;
 /// The hold of a running call on its key. Dropping it gives the key back as far as is known: free when nothing happened.
 pub(crate) struct Ticket {
     hold: Arc<Hold>,
-    renewal: JoinHandle<()>,
+    _renewed: Renewed,
     /// Goes with the last write, so that no twin looks before it.
     lead: Option<Lead>,
     settled: bool,
+}
+
+/// What is known of a key that was acquired.
+pub(super) struct Acquired {
+    pub(super) fence: u64,
+    pub(super) created_ms: u64,
+    /// Whether the call that had begun may have changed something.
+    pub(super) effects_before: bool,
 }
 
 /// What the attempts of a call share of its ticket.
@@ -64,11 +72,16 @@ pub(crate) struct Hold {
     marked: OnceCell<()>,
     /// Whether it may be.
     touched: AtomicBool,
+    /// Until when nobody else can have the key.
+    until: Mutex<Instant>,
+    ended: Notify,
     lost: watch::Sender<bool>,
 }
 
 impl Hold {
-    pub(super) fn new(book: Book, asked: &Asked, fence: u64, created_ms: u64, effects_before: bool) -> Self {
+    /// A key that was asked for at that moment, and acquired.
+    pub(super) fn new(book: Book, asked: &Asked, acquired: Acquired, until: Instant) -> Self {
+        let Acquired { fence, created_ms, effects_before } = acquired;
         Hold {
             book,
             key: asked.key.clone(),
@@ -78,6 +91,8 @@ impl Hold {
             effects_before,
             marked: OnceCell::new(),
             touched: AtomicBool::new(false),
+            until: Mutex::new(until),
+            ended: Notify::new(),
             lost: watch::Sender::new(false),
         }
     }
@@ -100,21 +115,34 @@ impl Hold {
         taken_over()
     }
 
-    /// Keeps the lease, until it is lost.
-    async fn renew(&self, lease: Duration) {
+    /// Keeps the lease from now on, until the call has ended, or the lease is lost.
+    pub(super) async fn renew(self: Arc<Self>, lease: Duration) {
         let (pace, hurry) = (lease / 3, lease / 30);
-        let (mut until, mut pause) = (Instant::now() + lease, pace);
         loop {
-            sleep(pause).await;
-            let asked = Instant::now();
-            match timeout_at(until, self.book.renew(&self.key, self.fence, lease)).await {
-                Ok(Ok(Fenced::Held)) => (until, pause) = (asked + lease, pace),
-                Ok(Err(_)) if asked < until => pause = hurry,
+            let (asked, until) = (Instant::now(), *self.until());
+            let pause = match timeout_at(until, self.book.renew(&self.key, self.fence, lease)).await {
+                Ok(Ok(Fenced::Held)) => {
+                    *self.until() = asked + lease;
+                    pace
+                }
+                Ok(Err(_)) if asked < until => hurry,
                 // Another one has it, or may have it by now.
                 Ok(_) | Err(_) => break,
+            };
+            if timeout(pause, self.ended.notified()).await.is_ok() {
+                return;
             }
         }
         self.lost.send_replace(true);
+    }
+
+    /// Its lease is kept no more.
+    pub(super) fn ended(&self) {
+        self.ended.notify_one();
+    }
+
+    fn until(&self) -> MutexGuard<'_, Instant> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn mark(&self, effect: &Effect) -> Result<(), CallError> {
@@ -150,7 +178,7 @@ impl Hold {
 impl Witness for Hold {
     fn before_change<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Result<(), CallError>> {
         async move {
-            if *self.lost.borrow() {
+            if *self.lost.borrow() || *self.until() <= Instant::now() {
                 return Err(taken_over());
             }
             self.touched.store(true, Ordering::Release);
@@ -173,11 +201,9 @@ enum End {
 }
 
 impl Ticket {
-    pub(super) fn new(hold: Hold, lease: Duration, lead: Lead) -> Self {
+    pub(super) fn new(hold: Hold, renewals: &Arc<Renewals>, lead: Lead) -> Self {
         let hold = Arc::new(hold);
-        let renewed = hold.clone();
-        let renewal = tokio::spawn(async move { renewed.renew(lease).await });
-        Ticket { hold, renewal, lead: Some(lead), settled: false }
+        Ticket { _renewed: renewals.keep(hold.clone()), hold, lead: Some(lead), settled: false }
     }
 
     pub(crate) fn hold(&self) -> &Arc<Hold> {
@@ -254,7 +280,6 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.renewal.abort();
         if let (false, Ok(runtime)) = (self.settled, Handle::try_current()) {
             let (hold, lead) = (self.hold.clone(), self.lead.take());
             runtime.spawn(async move {
