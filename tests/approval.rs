@@ -313,7 +313,7 @@ fn rules_are_listed_tested_and_explained() {
     let folder = folder();
     let list = stdout(folder.path(), &["rules", "list"]);
     assert!(list.contains("no-etc") && list.contains("* glob `*/etc/*`"), "{list}");
-    assert_eq!(stdout(folder.path(), &["rules", "test"]), "all is well: 1 rules, 2 examples\n");
+    assert_eq!(stdout(folder.path(), &["rules", "test"]), "all is well: 1 rule, 2 examples\n");
     let denied = stdout(folder.path(), &["rules", "explain", "text_echo", "text=cat /etc/passwd"]);
     assert!(denied.starts_with("text_echo is denied: the rule `no-etc` fits\n"), "{denied}");
     let asked = stdout(folder.path(), &["rules", "explain", "text_echo", "text=x"]);

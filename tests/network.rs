@@ -86,7 +86,7 @@ fn inspect_shows_what_is_granted_and_what_is_not() {
      TOOL         ASKS FOR, AND IS NOT GRANTED
      orders_find  HTTP requests
 
-    all is well: 1 components, 2 tools
+    all is well: 1 component, 2 tools
     --- exit 0
     "#);
 }
@@ -99,7 +99,7 @@ fn check_names_the_tools_that_are_not_granted_what_they_ask_for() {
      orders_create  HTTP requests
      orders_find    HTTP requests
 
-    all is well: 1 components, 2 tools
+    all is well: 1 component, 2 tools
     --- exit 0
     "#);
 }

@@ -83,7 +83,7 @@ fn check_of_what_is_well_and_of_what_is_not() {
     let _filters = filters();
     assert_snapshot!(run(&["check", "--tools", &prebuilt("text")]), @"
     --- stdout
-    all is well: 1 components, 3 tools
+    all is well: 1 component, 3 tools
     --- exit 0
     ");
     assert_snapshot!(run(&["check", "--tools", "nowhere.wasm"]), @"

@@ -75,8 +75,8 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
         }
         print::out(format!("{}\n", print::rows(&table)))?;
     }
-    let components = loaded.components.len();
-    print::out(format!("all is well: {components} components, {tools} tools"))?;
+    let (components, tools) = (print::many(loaded.components.len(), "component"), print::many(tools, "tool"));
+    print::out(format!("all is well: {components}, {tools}"))?;
     Ok(Exit::Ok)
 }
 

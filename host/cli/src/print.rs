@@ -49,6 +49,11 @@ pub(crate) fn words(text: &str) -> String {
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) { visible(text) } else { text.to_owned() }
 }
 
+/// So many of something, in words.
+pub(crate) fn many(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// What of a long text is for a page that a person reads, in characters; and of a hash. `--json` has all of it.
 const BRIEF_MAX: usize = 300;
 const HASH_MAX: usize = 12;

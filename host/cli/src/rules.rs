@@ -151,7 +151,8 @@ fn test(config: &ConfigArgs, as_json: bool) -> Result<Exit, Stop> {
     for (group, rule, ..) in rules.iter().filter(|(group, _, fits, others)| fits + others == 0 && *group != "always") {
         print::note(format!("{group} `{}` has no example", escaped(rule)));
     }
-    print::out(format!("all is well: {} rules, {examples} examples", rules.len()))?;
+    let (rules, examples) = (print::many(rules.len(), "rule"), print::many(examples, "example"));
+    print::out(format!("all is well: {rules}, {examples}"))?;
     Ok(Exit::Ok)
 }
 

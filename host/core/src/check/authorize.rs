@@ -68,6 +68,7 @@ impl Pattern {
     pub fn fits<'n>(&self, name: &'n str) -> bool {
         match self.pieces.as_deref() {
             Some([whole]) => **whole == *name,
+            Some([begin, end]) if begin.is_empty() && end.is_empty() => true,
             Some([begin, between @ .., end]) => {
                 let rest = name.strip_prefix(&**begin).and_then(|rest| rest.strip_suffix(&**end));
                 let behind = |rest: &'n str, piece: &Box<str>| rest.split_once(&**piece).map(|(_, rest)| rest);

@@ -57,21 +57,26 @@ pub struct Output {
 impl Output {
     /// The length of its value as JSON.
     pub(crate) fn bytes(&self) -> u64 {
-        struct Count(u64);
-        impl std::io::Write for Count {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                self.0 += bytes.len() as u64;
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-        let mut count = Count(0);
-        // A value can be written, and so can this count.
-        let _ = serde_json::to_writer(&mut count, &self.value);
-        count.0
+        json_length(&self.value)
     }
+}
+
+/// The length of a value as JSON, without writing it anywhere.
+pub(crate) fn json_length(value: &impl Serialize) -> u64 {
+    struct Count(u64);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // A value can be written, and so can this count.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// A part of a rich result.

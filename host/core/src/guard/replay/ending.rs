@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use crate::catalog::json::{Node, ReadError};
-use crate::tell::{CallError, ErrorKind, Output, Stage};
+use crate::tell::{CallError, ErrorKind, Output, Stage, json_length};
 
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,11 @@ impl Ending {
                 Err(CallError { detail, ..error })
             }
         }
+    }
+
+    /// Its length as JSON.
+    pub(super) fn bytes(&self) -> usize {
+        usize::try_from(json_length(self)).unwrap_or(usize::MAX)
     }
 
     /// The ending as JSON text, for a store. Where the result nests deeper than can be read back, only the fact is kept.

@@ -1,6 +1,6 @@
 //! Records in memory: for a host of which nothing need survive.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use super::store::{LISTED_MAX, LedgerFailure, LedgerStore, Listed, Query, Seen};
 /// The most records that are kept. A call whose key finds no room is told so: to forget another would be to run it again.
 pub const RECORDS_MAX: usize = 100_000;
 
-/// The most that all kept results may have together, in bytes of JSON. Beyond it only the fact is kept.
+/// The most that all kept results may have together, in bytes. Beyond it only the fact is kept.
 pub const RESULTS_BYTES_MAX: usize = 64 << 20;
 
 /// Records in memory.
@@ -29,9 +29,18 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Kept {
-    records: HashMap<RecordKey, (Record, usize)>,
-    order: BTreeSet<(u64, RecordKey)>,
+    records: HashMap<RecordKey, Entry>,
+    /// The keys by when they are forgotten, and in the order in which they came.
+    order: BTreeMap<(u64, u64), RecordKey>,
+    came: u64,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    record: Record,
+    bytes: usize,
+    came: u64,
 }
 
 impl Default for Memory {
@@ -55,23 +64,22 @@ impl Memory {
 
 impl Kept {
     fn swap(&mut self, key: &RecordKey, expected: Option<u64>, record: Option<Record>, now: u64) -> Option<bool> {
-        if self.records.get(key).map(|(record, _)| record.version) != expected {
+        if self.records.get(key).map(|entry| entry.record.version) != expected {
             return Some(false);
         }
         self.take_out(key);
         let Some(mut record) = record else { return Some(true) };
         // Each one that comes lets up to two go, so that the map cannot grow for ever.
         for _ in 0..2 {
-            if let Some((expires, key)) = self.order.first().cloned()
-                && expires <= now
-            {
+            let expired = self.order.first_key_value().filter(|((expires, _), _)| *expires <= now);
+            if let Some(key) = expired.map(|(_, key)| key.clone()) {
                 self.take_out(&key);
             }
         }
         if self.records.len() >= RECORDS_MAX {
             return None;
         }
-        let mut bytes = record.ending().map_or(0, |ending| ending.to_text().len());
+        let mut bytes = record.ending().map_or(0, Ending::bytes);
         if self.bytes.saturating_add(bytes) > RESULTS_BYTES_MAX
             && let State::Done(ending @ Ending::Ok { .. }) = &mut record.state
         {
@@ -79,14 +87,15 @@ impl Kept {
             bytes = 0;
         }
         self.bytes += bytes;
-        self.order.insert((record.expires_ms, key.clone()));
-        self.records.insert(key.clone(), (record, bytes));
+        self.came += 1;
+        self.order.insert((record.expires_ms, self.came), key.clone());
+        self.records.insert(key.clone(), Entry { record, bytes, came: self.came });
         Some(true)
     }
 
     fn take_out(&mut self, key: &RecordKey) {
-        if let Some((record, bytes)) = self.records.remove(key) {
-            self.order.remove(&(record.expires_ms, key.clone()));
+        if let Some(Entry { record, bytes, came }) = self.records.remove(key) {
+            self.order.remove(&(record.expires_ms, came));
             self.bytes -= bytes;
         }
     }
@@ -95,7 +104,7 @@ impl Kept {
 impl LedgerStore for Memory {
     fn get<'a>(&'a self, key: &'a RecordKey) -> BoxFuture<'a, Result<Seen, LedgerFailure>> {
         let seen = self.with(|kept, now_ms| {
-            let record = kept.records.get(key).map(|(record, _)| record.clone());
+            let record = kept.records.get(key).map(|entry| entry.record.clone());
             Seen { record, now_ms }
         });
         ready(Ok(seen)).boxed()
@@ -117,7 +126,7 @@ impl LedgerStore for Memory {
 
     fn list<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Listed, LedgerFailure>> {
         let listed = self.with(|kept, now_ms| {
-            let records = kept.records.iter().map(|(key, (record, _))| (key, record));
+            let records = kept.records.iter().map(|(key, entry)| (key, &entry.record));
             let mut records: Vec<_> = records.filter(|(key, record)| query.fits(key, record, now_ms)).collect();
             records.sort_by(|one, other| (other.1.changed_ms, other.0).cmp(&(one.1.changed_ms, one.0)));
             records.truncate(query.limit.min(LISTED_MAX));
