@@ -137,7 +137,7 @@ async fn list(args: &ListArgs) -> Result<Exit, Stop> {
         let words = |text: &str| Cell::new(print::words(text));
         table.add_row(vec![
             Cell::new(shown),
-            Cell::new(&record.tool),
+            Cell::new(&*record.tool),
             coloured(standing),
             words(&record.caller),
             Cell::new(changed),

@@ -111,10 +111,10 @@ fn bound<'q>(statement: Statement<'q>, key: &'q RecordKey, record: &'q Record) -
         .bind(state)
         .bind(lease_ms)
         .bind(record.ending().map(Ending::to_text))
-        .bind(&record.tool)
-        .bind(&record.caller)
+        .bind(&*record.tool)
+        .bind(&*record.caller)
         .bind(record.call.as_str())
-        .bind(&record.digest)
+        .bind(record.digest.as_deref())
         .bind(&record.first_effect)
         .bind(signed(record.created_ms))
         .bind(signed(record.changed_ms))
@@ -149,10 +149,10 @@ fn record(row: &SqliteRow, ending: Option<Ending>) -> Result<Record, StoreError>
         fence: number("fence")?,
         fingerprint: Fingerprint(fingerprint.try_into().map_err(|_| broken("a fingerprint that is none"))?),
         state,
-        tool: row.try_get("tool")?,
-        caller: row.try_get("caller")?,
+        tool: row.try_get::<&str, _>("tool")?.into(),
+        caller: row.try_get::<&str, _>("caller")?.into(),
         call: CallId::given(row.try_get::<&str, _>("call")?),
-        digest: row.try_get("digest")?,
+        digest: row.try_get::<Option<&str>, _>("digest")?.map(Arc::from),
         first_effect: row.try_get("first_effect")?,
         created_ms: number("created_ms")?,
         changed_ms: number("changed_ms")?,

@@ -4,14 +4,14 @@
 //! there or of the callers themselves, are never labels, and names of servers only so many, so nobody can fill the recorder.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use metrics::{
-    Label, Recorder, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-    with_local_recorder,
+    Counter, Gauge, Histogram, Label, Recorder, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram, with_local_recorder,
 };
 use toolpost_core::guard::breaker::{Key, News, Scope, Status};
-use toolpost_core::{ErrorKind, Event, Outcome, Sink, Told};
+use toolpost_core::{ErrorKind, Event, Outcome, Sink, Told, Tool};
 
 /// Calls under way whose tool is kept in mind.
 const OPEN_MAX: usize = 100_000;
@@ -20,102 +20,156 @@ const OPEN_MAX: usize = 100_000;
 /// called.
 const SERVERS_MAX: usize = 1_000;
 
+/// Series of ended calls whose handles are kept: one for each tool and outcome. Beyond that they are asked for anew.
+const SERIES_MAX: usize = 10_000;
+
 /// Counts into a recorder.
 pub struct Metrics {
     recorder: Arc<dyn Recorder + Send + Sync>,
-    open: Mutex<HashMap<u64, Running>>,
+    inflight: Gauge,
+    open: Mutex<HashMap<u64, Arc<Tool>>>,
+    series: RwLock<HashMap<&'static str, HashMap<String, Arc<Series>>>>,
     pub(super) watched: Arc<Watched>,
 }
 
-/// The tool of a call under way.
-#[derive(Clone)]
-struct Running {
-    tool: Arc<str>,
+/// What is counted of the calls of one tool with one outcome. To ask a recorder for it takes longer than to count.
+struct Series {
     class: &'static str,
+    calls: Counter,
+    seconds: Histogram,
+    genai_seconds: Histogram,
+    succeeded: Counter,
+    fuel: Counter,
+    queue_seconds: Histogram,
 }
 
 impl Metrics {
     /// Counts into that recorder, whatever recorder the program has.
     pub fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         with_local_recorder(&*recorder, describe);
-        Metrics { recorder, open: Mutex::default(), watched: Arc::default() }
+        let inflight = with_local_recorder(&*recorder, || gauge!("toolpost_inflight"));
+        Metrics { recorder, inflight, open: Mutex::default(), series: RwLock::default(), watched: Arc::default() }
     }
 
     fn count(&self, told: &Told<'_>) {
         match told.event {
-            Event::CallStarted { .. } => gauge!("toolpost_inflight").increment(1.0),
+            Event::CallStarted { .. } => self.inflight.increment(1.0),
             Event::CallAccepted { call } => {
                 let mut open = self.open();
                 if open.len() < OPEN_MAX {
-                    let running = Running { tool: call.tool.name.as_str().into(), class: call.tool.effect.name() };
-                    open.insert(told.begun, running);
+                    open.insert(told.begun, call.tool.clone());
                 }
             }
             Event::Retry { tokens_left, .. } => {
-                let tool = self.open().get(&told.begun).map(|running| running.tool.to_string());
+                let tool = self.open().get(&told.begun).map(|tool| tool.name.clone());
                 if let Some(tool) = tool {
-                    gauge!("toolpost_retry_budget_tokens", "tool" => tool).set(f64::from(*tokens_left));
+                    let left = self.with(|| gauge!("toolpost_retry_budget_tokens", "tool" => tool));
+                    left.set(f64::from(*tokens_left));
                 }
             }
             Event::CallEnded { outcome } => {
-                gauge!("toolpost_inflight").decrement(1.0);
-                let running = self.open().remove(&told.begun);
-                ended(outcome, running.map_or("", |running| running.class));
+                self.inflight.decrement(1.0);
+                let tool = self.open().remove(&told.begun);
+                self.ended(outcome, tool.map_or("", |tool| tool.effect.name()));
             }
-            Event::Breaker { key, news: News::Changed(change) } => {
+            Event::Breaker { key, news: News::Changed(change) } => self.with(|| {
                 let Some(mut labels) = self.watched.labels(key) else { return };
                 gauge!("toolpost_breaker_state", labels.clone()).set(level(change.to));
                 labels.push(Label::from_static_parts("to", change.to.name()));
                 counter!("toolpost_breaker_transitions_total", labels).increment(1);
-            }
+            }),
             _ => {}
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Running>> {
+    fn ended(&self, outcome: &Outcome, class: &'static str) {
+        let report = &outcome.report;
+        // Names that only callers know are no labels.
+        let tool = if outcome.failed() == Some(ErrorKind::UnknownTool) { "" } else { &outcome.tool };
+        let series = self.series_of(tool, class, outcome);
+        let seconds = report.time.as_secs_f64();
+        series.calls.increment(1);
+        series.seconds.record(seconds);
+        series.genai_seconds.record(seconds);
+        for attempt in &report.attempts {
+            match &attempt.error {
+                None => series.succeeded.increment(1),
+                Some(error) => self.with(|| attempts(tool, error.kind.name())).increment(1),
+            }
+        }
+        if !report.attempts.is_empty() {
+            series.fuel.increment(report.fuel());
+            series.queue_seconds.record(report.waited.as_secs_f64());
+        }
+        if let Some(ledger) = &report.idempotency {
+            let (tool, how) = (tool.to_owned(), ledger.how.name());
+            self.with(|| counter!("toolpost_idem_total", "tool" => tool, "result" => how)).increment(1);
+        }
+        if outcome.failed() == Some(ErrorKind::RateLimited) {
+            let tool = tool.to_owned();
+            self.with(|| counter!("toolpost_rate_limited_total", "tool" => tool)).increment(1);
+        }
+    }
+
+    fn series_of(&self, tool: &str, class: &'static str, outcome: &Outcome) -> Arc<Series> {
+        let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        // A tool that was loaded again may have another class.
+        let fits = |series: &&Arc<Series>| series.class == class;
+        if let Some(series) = known.get(outcome.name()).and_then(|tools| tools.get(tool)).filter(fits) {
+            return series.clone();
+        }
+        drop(known);
+        let series = Arc::new(self.with(|| Series::new(tool, class, outcome)));
+        let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        if known.values().map(HashMap::len).sum::<usize>() < SERIES_MAX {
+            known.entry(outcome.name()).or_default().insert(tool.to_owned(), series.clone());
+        }
+        series
+    }
+
+    fn with<T>(&self, ask: impl FnOnce() -> T) -> T {
+        with_local_recorder(&*self.recorder, ask)
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Tool>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Sink for Metrics {
-    fn tell(&self, told: &Told<'_>) {
-        with_local_recorder(&*self.recorder, || self.count(told));
+impl Series {
+    fn new(tool: &str, class: &'static str, outcome: &Outcome) -> Self {
+        let (tool, came_of_it) = (tool.to_owned(), outcome.name());
+        Series {
+            class,
+            calls: counter!(
+                "toolpost_calls_total",
+                "tool" => tool.clone(), "outcome" => came_of_it, "class" => class
+            ),
+            seconds: histogram!("toolpost_call_seconds", "tool" => tool.clone(), "outcome" => came_of_it),
+            genai_seconds: match outcome.failed() {
+                Some(kind) => histogram!(
+                    "gen_ai.execute_tool.duration",
+                    "gen_ai.operation.name" => "execute_tool", "gen_ai.tool.name" => tool.clone(), "error.type" => kind.name()
+                ),
+                None => histogram!(
+                    "gen_ai.execute_tool.duration",
+                    "gen_ai.operation.name" => "execute_tool", "gen_ai.tool.name" => tool.clone()
+                ),
+            },
+            succeeded: attempts(&tool, "ok"),
+            fuel: counter!("toolpost_fuel_total", "tool" => tool.clone()),
+            queue_seconds: histogram!("toolpost_queue_seconds", "tool" => tool),
+        }
     }
 }
 
-fn ended(outcome: &Outcome, class: &'static str) {
-    let (report, came_of_it) = (&outcome.report, outcome.name());
-    let tool = match outcome.failed() {
-        Some(ErrorKind::UnknownTool) => String::new(),
-        _ => outcome.tool.clone(),
-    };
-    let seconds = report.time.as_secs_f64();
-    counter!("toolpost_calls_total", "tool" => tool.clone(), "outcome" => came_of_it, "class" => class).increment(1);
-    histogram!("toolpost_call_seconds", "tool" => tool.clone(), "outcome" => came_of_it).record(seconds);
-    match outcome.failed() {
-        Some(kind) => histogram!(
-            "gen_ai.execute_tool.duration",
-            "gen_ai.operation.name" => "execute_tool", "gen_ai.tool.name" => tool.clone(), "error.type" => kind.name()
-        ),
-        None => histogram!(
-            "gen_ai.execute_tool.duration",
-            "gen_ai.operation.name" => "execute_tool", "gen_ai.tool.name" => tool.clone()
-        ),
-    }
-    .record(seconds);
-    for attempt in &report.attempts {
-        let came_of_it = attempt.error.as_ref().map_or("ok", |error| error.kind.name());
-        counter!("toolpost_attempts_total", "tool" => tool.clone(), "outcome" => came_of_it).increment(1);
-    }
-    if !report.attempts.is_empty() {
-        counter!("toolpost_fuel_total", "tool" => tool.clone()).increment(report.fuel());
-        histogram!("toolpost_queue_seconds", "tool" => tool.clone()).record(report.waited.as_secs_f64());
-    }
-    if let Some(ledger) = &report.idempotency {
-        counter!("toolpost_idem_total", "tool" => tool.clone(), "result" => ledger.how.name()).increment(1);
-    }
-    if outcome.failed() == Some(ErrorKind::RateLimited) {
-        counter!("toolpost_rate_limited_total", "tool" => tool).increment(1);
+fn attempts(tool: &str, came_of_it: &'static str) -> Counter {
+    counter!("toolpost_attempts_total", "tool" => tool.to_owned(), "outcome" => came_of_it)
+}
+
+impl Sink for Metrics {
+    fn tell(&self, told: &Told<'_>) {
+        self.count(told);
     }
 }
 

@@ -29,13 +29,13 @@ pub struct Asked {
     /// Its arguments.
     pub fingerprint: Fingerprint,
     /// Its tool.
-    pub tool: String,
+    pub tool: Arc<str>,
     /// Who calls.
-    pub caller: String,
+    pub caller: Arc<str>,
     /// The call.
     pub call: CallId,
     /// The hash of the component, where there is one.
-    pub digest: Option<String>,
+    pub digest: Option<Arc<str>>,
     /// What is done about a twin that may have had its effect, and whose host went away.
     pub on_crash: OnCrash,
 }
@@ -54,11 +54,11 @@ impl Asked {
         Ok(Some(Asked {
             key,
             fingerprint: Fingerprint::of(&arguments),
-            tool: call.tool.name.clone(),
-            caller: call.call.caller.id.clone(),
+            tool: call.tool.name.as_str().into(),
+            caller: call.call.caller.id.as_str().into(),
             call: call.call.id.clone(),
             digest: match &call.tool.origin {
-                Origin::Component { digest, .. } => Some(digest.clone()),
+                Origin::Component { digest, .. } => Some(digest.as_str().into()),
                 Origin::Native => None,
             },
             on_crash: call.tool.guards.idempotency.after_crash(),
@@ -71,7 +71,7 @@ impl Asked {
             tool: &self.tool,
             caller: &self.caller,
             call: &self.call,
-            digest: self.digest.as_deref(),
+            digest: self.digest.as_ref(),
             rerun: self.on_crash == OnCrash::Rerun,
             lease,
             fence: fresh(),

@@ -4,6 +4,8 @@
 //! again. A twin in another process is looked after at growing intervals.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,8 +48,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(
 pub struct Ledger {
     book: Book,
     renewals: Arc<Renewals>,
-    /// The keys for which a call of this process has the lead. Each is told by its end, which closes the channel.
-    leads: Mutex<HashMap<RecordKey, watch::Receiver<()>>>,
+    /// The keys for which a call of this process has the lead, and where there are twins that wait, the channel that is closed
+    /// by its end.
+    leads: Mutex<HashMap<RecordKey, Option<watch::Sender<()>>>>,
     waiting: AtomicUsize,
 }
 
@@ -107,7 +110,6 @@ enum Step {
 pub(super) struct Lead {
     ledger: Arc<Ledger>,
     key: RecordKey,
-    _end: watch::Sender<()>,
 }
 
 impl Drop for Lead {
@@ -288,12 +290,13 @@ impl Ledger {
     /// Takes the lead over the twins of this process, or says how to hear of the end of the one that has it.
     fn lead(self: &Arc<Self>, key: &RecordKey) -> Result<Lead, watch::Receiver<()>> {
         let mut leads = self.leads();
-        if let Some(ahead) = leads.get(key) {
-            return Err(ahead.clone());
+        match leads.entry(key.clone()) {
+            Entry::Occupied(ahead) => Err(ahead.into_mut().get_or_insert_with(|| watch::channel(()).0).subscribe()),
+            Entry::Vacant(free) => {
+                free.insert(None);
+                Ok(Lead { ledger: self.clone(), key: key.clone() })
+            }
         }
-        let (end, ahead) = watch::channel(());
-        leads.insert(key.clone(), ahead);
-        Ok(Lead { ledger: self.clone(), key: key.clone(), _end: end })
     }
 
     /// A place among those that wait, where settings let a call wait, and there is one.
@@ -308,7 +311,7 @@ impl Ledger {
         Ok(waiting)
     }
 
-    fn leads(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, watch::Receiver<()>>> {
+    fn leads(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, Option<watch::Sender<()>>>> {
         self.leads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -347,7 +350,15 @@ pub(super) fn in_time<'s, T: 's>(
 ) -> BoxFuture<'s, Result<T, LedgerFailure>> {
     let late = || LedgerFailure::new(format!("the store did not answer within {}s", STEP_TIME_MAX.as_secs()));
     // Boxed, because few calls have a key, and calls inside of one another need little room.
-    timeout(STEP_TIME_MAX, step).map(move |ended| ended.unwrap_or_else(|_| Err(late()))).boxed()
+    async move {
+        let mut step = pin!(step);
+        // Most stores have the answer at once.
+        if let Some(ended) = step.as_mut().now_or_never() {
+            return ended;
+        }
+        timeout(STEP_TIME_MAX, step).await.unwrap_or_else(|_| Err(late()))
+    }
+    .boxed()
 }
 
 fn in_use(retry_after: Duration) -> CallError {

@@ -29,7 +29,7 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Kept {
-    records: HashMap<RecordKey, Entry>,
+    records: HashMap<RecordKey, Box<Entry>>,
     /// The keys by when they are forgotten, and in the order in which they came.
     order: BTreeMap<(u64, u64), RecordKey>,
     came: u64,
@@ -67,8 +67,10 @@ impl Kept {
         if self.records.get(key).map(|entry| entry.record.version) != expected {
             return Some(false);
         }
-        self.take_out(key);
-        let Some(mut record) = record else { return Some(true) };
+        let Some(mut record) = record else {
+            self.take_out(key);
+            return Some(true);
+        };
         // Each one that comes lets up to two go, so that the map cannot grow for ever.
         for _ in 0..2 {
             let expired = self.order.first_key_value().filter(|((expires, _), _)| *expires <= now);
@@ -76,7 +78,7 @@ impl Kept {
                 self.take_out(&key);
             }
         }
-        if self.records.len() >= RECORDS_MAX {
+        if self.records.len() >= RECORDS_MAX && !self.records.contains_key(key) {
             return None;
         }
         let mut bytes = record.ending().map_or(0, Ending::bytes);
@@ -86,18 +88,28 @@ impl Kept {
             *ending = Ending::Ok { output: None };
             bytes = 0;
         }
-        self.bytes += bytes;
         self.came += 1;
-        self.order.insert((record.expires_ms, self.came), key.clone());
-        self.records.insert(key.clone(), Entry { record, bytes, came: self.came });
+        // What runs is not forgotten, and soon is something else.
+        if !matches!(record.state, State::Claimed { lease_ms } if lease_ms > now) {
+            self.order.insert((record.expires_ms, self.came), key.clone());
+        }
+        self.bytes += bytes;
+        let entry = Box::new(Entry { record, bytes, came: self.came });
+        if let Some(before) = self.records.insert(key.clone(), entry) {
+            self.gone(&before);
+        }
         Some(true)
     }
 
     fn take_out(&mut self, key: &RecordKey) {
-        if let Some(Entry { record, bytes, came }) = self.records.remove(key) {
-            self.order.remove(&(record.expires_ms, came));
-            self.bytes -= bytes;
+        if let Some(entry) = self.records.remove(key) {
+            self.gone(&entry);
         }
+    }
+
+    fn gone(&mut self, entry: &Entry) {
+        self.order.remove(&(entry.record.expires_ms, entry.came));
+        self.bytes -= entry.bytes;
     }
 }
 

@@ -14,6 +14,7 @@
 //!
 //! Whoever begins with other arguments is told so in every state but the first. The owner is who names the record's fence.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -40,13 +41,13 @@ pub struct Record {
     /// How far it is.
     pub state: State,
     /// The tool.
-    pub tool: String,
+    pub tool: Arc<str>,
     /// Who called.
-    pub caller: String,
+    pub caller: Arc<str>,
     /// The call that holds, or held, the key.
     pub call: CallId,
     /// The hash of the component, where there is one.
-    pub digest: Option<String>,
+    pub digest: Option<Arc<str>>,
     /// The first effect that may have changed something.
     pub first_effect: Option<String>,
     /// When the key was first claimed.
@@ -187,10 +188,10 @@ pub(super) enum Change {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Claimant<'a> {
     pub(super) fingerprint: Fingerprint,
-    pub(super) tool: &'a str,
-    pub(super) caller: &'a str,
+    pub(super) tool: &'a Arc<str>,
+    pub(super) caller: &'a Arc<str>,
     pub(super) call: &'a CallId,
-    pub(super) digest: Option<&'a str>,
+    pub(super) digest: Option<&'a Arc<str>>,
     pub(super) rerun: bool,
     pub(super) lease: Duration,
     pub(super) fence: u64,
@@ -240,10 +241,10 @@ impl Claimant<'_> {
             fence: self.fence,
             fingerprint: self.fingerprint,
             state,
-            tool: self.tool.to_owned(),
-            caller: self.caller.to_owned(),
+            tool: self.tool.clone(),
+            caller: self.caller.clone(),
             call: self.call.clone(),
-            digest: self.digest.map(str::to_owned),
+            digest: self.digest.cloned(),
             first_effect,
             created_ms,
             changed_ms: now,

@@ -9,6 +9,7 @@
 //! | | an effect that may be done twice | the next call runs it again |
 //! | | another effect | unknown |
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::book::{Asked, Book};
@@ -75,7 +76,8 @@ pub(crate) struct Hold {
     /// Until when nobody else can have the key.
     until: Mutex<Instant>,
     ended: Notify,
-    lost: watch::Sender<bool>,
+    is_lost: AtomicBool,
+    lost: Notify,
 }
 
 impl Hold {
@@ -93,7 +95,8 @@ impl Hold {
             touched: AtomicBool::new(false),
             until: Mutex::new(until),
             ended: Notify::new(),
-            lost: watch::Sender::new(false),
+            is_lost: AtomicBool::new(false),
+            lost: Notify::new(),
         }
     }
 
@@ -111,7 +114,12 @@ impl Hold {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub(crate) async fn lost(&self) -> CallError {
-        let _ = self.lost.subscribe().wait_for(|lost| *lost).await;
+        let mut told = pin!(self.lost.notified());
+        // In the line before it is looked: what is told between the two is heard.
+        told.as_mut().enable();
+        if !self.is_lost.load(Ordering::Acquire) {
+            told.await;
+        }
         taken_over()
     }
 
@@ -133,7 +141,13 @@ impl Hold {
                 return;
             }
         }
-        self.lost.send_replace(true);
+        self.lose();
+    }
+
+    /// Another one has the key, or may have it by now.
+    fn lose(&self) {
+        self.is_lost.store(true, Ordering::Release);
+        self.lost.notify_waiters();
     }
 
     /// Its lease is kept no more.
@@ -152,7 +166,7 @@ impl Hold {
         match self.book.mark_effects(&self.key, self.fence, &text).await {
             Ok(Fenced::Held) => Ok(()),
             Ok(Fenced::Lost) => {
-                self.lost.send_replace(true);
+                self.lose();
                 Err(taken_over())
             }
             Err(failure) => Err(unusable(failure)),
@@ -178,7 +192,7 @@ impl Hold {
 impl Witness for Hold {
     fn before_change<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Result<(), CallError>> {
         async move {
-            if *self.lost.borrow() || *self.until() <= Instant::now() {
+            if self.is_lost.load(Ordering::Acquire) || *self.until() <= Instant::now() {
                 return Err(taken_over());
             }
             self.touched.store(true, Ordering::Release);
