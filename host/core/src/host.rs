@@ -337,13 +337,15 @@ impl Rooms {
         trail.bill = Some(self.accounts.open(&self.budgets, caller, call.tool.guards.price, around.is_some())?);
         self.guarding.rates.admit(asked, name, &caller.id, &call.tool.guards.rate)?;
         let deadline = Deadline::new(asked, call.tool.limits.call_time_max, around.map(Inside::deadline));
-        // Before the place: twins that wait must not hold those that their leader needs.
-        let ticket = match self.ledger.claim(&call, deadline.at, &mut trail.report).await? {
+        let need = self.catalog.need(&call.tool);
+        // Before the place: twins that wait must not hold those that their leader needs. But what would find no place is not
+        // written down first.
+        let has_room = || self.guarding.slots.look(&need, around.map(Inside::around));
+        let ticket = match self.ledger.claim(&call, deadline.at, &mut trail.report, has_room).await? {
             Claimed::Ticket(ticket) => Some(ticket),
             Claimed::Unkeyed => None,
             Claimed::Answered(output) => return Ok(Admission::Answered(output)),
         };
-        let need = self.catalog.need(&call.tool);
         let slot = self.guarding.slots.take(&need, around.map(Inside::around), deadline).await;
         trail.report.waited = asked.elapsed();
         match (slot, ticket) {

@@ -145,6 +145,7 @@ impl Native {
             parameters: self.parameters,
             result: self.result,
             effect: self.effect,
+            reach: self.effect,
             powers: vec!["whatever the host's own program can".into()],
             cast: self.cast.unwrap_or(self.base.cast),
             secret_arguments: SecretArguments::default(),

@@ -2,6 +2,7 @@
 
 mod capture;
 mod contact;
+mod trace;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 pub use self::capture::Capture;
 pub use self::contact::Contact;
+pub use self::trace::span_id;
 
 use crate::call::{CallerKey, PermittedCall};
 use crate::effect::{Effect, Gate, Passage};

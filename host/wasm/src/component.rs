@@ -305,6 +305,7 @@ impl Component {
         let name = settings.name.clone().unwrap_or_else(|| self.tool_name(function));
         self.takes(&Grants::default().with(&settings.grants))?;
         let grants = base.grants.clone().with(&settings.grants);
+        let reach = self.effect(&grants);
         let runner = Exported::new(&self.linked, function.index, function.result.as_ref(), &self.client, self.fuel);
         let mut tool = Tool {
             name,
@@ -315,7 +316,8 @@ impl Component {
                 Some(Shape::Result { ok, .. }) => ok.as_deref().cloned(),
                 other => other.clone(),
             },
-            effect: settings.effect.unwrap_or_else(|| self.effect(&grants)),
+            effect: effect(settings.effect, reach)?,
+            reach,
             powers: self.powers(&grants),
             cast: settings.cast.unwrap_or(base.cast),
             secret_arguments: SecretArguments::find(&settings.secret_arguments, &function.parameters)?,
@@ -338,6 +340,18 @@ impl Component {
 impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Component").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// What a tool does, by its operator's word or as far as its powers reach. An operator may know that it changes nothing, but
+/// what reaches out comes to another end each time, and is never as good as a result that was kept.
+fn effect(said: Option<EffectClass>, reach: EffectClass) -> Result<EffectClass, String> {
+    match said {
+        Some(EffectClass::Pure) if reach > EffectClass::Pure => Err(format!(
+            "`effect` cannot be \"pure\": by its powers it is \"{}\"; take grants out, or write \"reads\" if it changes nothing",
+            reach.name()
+        )),
+        said => Ok(said.unwrap_or(reach)),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Tool {
     pub result: Option<Shape>,
     /// What it can do to the world, with what it has been granted.
     pub effect: EffectClass,
+    /// What its powers would let it do, where an operator says in `effect` that it does less.
+    pub reach: EffectClass,
     /// What it asks for, in words, and what of it is open: for whoever is asked whether it may run.
     pub powers: Vec<String>,
     /// How far arguments may be from the schema.

@@ -36,6 +36,22 @@ fn a_glob_and_a_regex_fit_the_whole_text_also_over_line_ends() {
 }
 
 #[test]
+fn a_path_fits_whichever_way_it_is_written_and_one_that_leads_out_is_never_allowed() {
+    let path = |text: &str| json!({"path": text});
+    for etc in ["/etc/passwd", "//etc/passwd", "/etc//passwd", "/./etc/passwd", "/tmp/../etc/passwd", "\\etc\\passwd"] {
+        check("/path", json!({"path": "/etc/*"}), path(etc), true, true);
+        check("/path", json!({"path": "/tmp/*"}), path(etc), false, false);
+    }
+    check("/path", json!({"path": "/etc/*"}), path("/tmp/etc/passwd"), false, false);
+    check("/path", json!({"path": "/etc/*"}), path("etc/passwd"), false, false);
+    check("/path", json!({"path": "notes/*"}), path("./notes/a"), true, true);
+    for out in ["../etc/passwd", "/../etc/passwd", "notes/../../etc/passwd"] {
+        check("/path", json!({"path": "/tmp/*"}), path(out), true, false);
+        check("/path", json!({"path": "*"}), path(out), true, false);
+    }
+}
+
+#[test]
 fn where_a_place_has_several_values_one_denies_and_all_allow() {
     let tmp = || json!("/tmp/*");
     for place in ["/paths", "/paths/*", "*", ""] {

@@ -215,7 +215,10 @@ async fn a_call_that_finds_no_place_gives_its_key_back_before_it_is_told_so() {
     let host = host.with_limits(HostLimits { max_parallel: 1, max_waiting: 0, ..HostLimits::default() });
     let (first, ()) = tokio::join!(host.call(keyed(1, "k")), async {
         sleep(seconds(1) / 2).await;
-        assert_eq!(host.call(keyed(1, "l")).await.failed(), Some(ErrorKind::Busy));
+        let busy = host.call(keyed(1, "l")).await;
+        assert_eq!(busy.failed(), Some(ErrorKind::Busy));
+        // It was not even written down.
+        assert_eq!(busy.report.idempotency, None);
         assert_eq!(host.ledger().in_use(), (1, 0));
     });
     assert!(first.result.is_ok());

@@ -17,7 +17,7 @@ const CALLS_EACH: u32 = 10;
 
 pub(crate) fn measure(table: &mut Table, quick: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let roads = [("(a) the bare road", Road::Bare), ("(b) every policy, a ledger in memory", Road::Keyed)];
+    let roads = [("(a) the bare road", Road::Bare), ("(b) every policy, a ledger in memory", Road::Changing)];
     let (mut candidates, mut taken) = (Vec::new(), Vec::new());
     for (name, road) in roads {
         let times = Times::default();

@@ -55,12 +55,14 @@ tools = ["text_*"]
 callers = ["group:staff"]
 "#;
 
-/// A key for each call. The tool counts as one that may change something, or it would need none.
+/// A key for each call.
 const KEYED: &str = r#"
 [components.text.tools.word-count]
-effect = "writes"
 guard.idempotency = { key = "args", ttl = "1s" }
 "#;
+
+/// The tool counts as one that may change something: it runs in a task of its own, which does not go with its caller.
+const CHANGING: &str = "effect = \"writes\"";
 
 /// What is on the road.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +74,8 @@ pub(crate) enum Road {
     Told,
     /// And known by a key, which is kept in memory.
     Keyed,
+    /// And not stopped half way.
+    Changing,
 }
 
 /// Counts what it is told.
@@ -99,18 +103,19 @@ impl Hosted {
     /// All policies, and keys that are kept on the disk.
     pub(crate) async fn kept_in(dir: &Path) -> Result<Arc<Self>> {
         let store = Arc::new(Store::at(dir));
-        Self::new(Road::Keyed, |builder| builder.store(store)).await
+        Self::new(Road::Changing, |builder| builder.store(store)).await
     }
 
     async fn new(road: Road, keep: impl FnOnce(Builder) -> Builder) -> Result<Arc<Self>> {
         let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-examples/prebuilt/text.wasm");
         // The log of calls is written by a thread of its own, and would be counted as CPU time of the road.
-        let parts = match road {
-            Road::Bare => [BARE, ""],
-            Road::Guarded | Road::Told => [GUARDED, ""],
-            Road::Keyed => [GUARDED, KEYED],
+        let [guard, tool, effect] = match road {
+            Road::Bare => [BARE, "", ""],
+            Road::Guarded | Road::Told => [GUARDED, "", ""],
+            Road::Keyed => [GUARDED, KEYED, ""],
+            Road::Changing => [GUARDED, KEYED, CHANGING],
         };
-        let settings = format!("log.enabled = false\n{}\n[components.text]\npath = {guest:?}\n{}", parts[0], parts[1]);
+        let settings = format!("log.enabled = false\n{guard}\n[components.text]\npath = {guest:?}\n{tool}{effect}");
         let settings = Settings::parse(&settings, Path::new("toolpost.toml"))
             .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let mut builder = keep(Builder::new().settings(settings));

@@ -20,7 +20,13 @@ pub(crate) fn measure(table: &mut Table, quick: bool) -> Result<()> {
         let candidates = vec![
             synced(file),
             at_once("(b) SQLite", &runtime, runtime.block_on(Hosted::kept_in(folder.path()))?, callers, kept.clone()),
-            at_once("(c) in memory", &runtime, runtime.block_on(Hosted::on(Road::Keyed))?, callers, forgotten.clone()),
+            at_once(
+                "(c) in memory",
+                &runtime,
+                runtime.block_on(Hosted::on(Road::Changing))?,
+                callers,
+                forgotten.clone(),
+            ),
         ];
         let effort = Effort { rounds: if quick { 2 } else { 5 }, calls: Calls::Exactly(calls) };
         let mut rows = compare(candidates, effort)?;

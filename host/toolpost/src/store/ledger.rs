@@ -21,6 +21,9 @@ use toolpost_core::guard::replay::{
 use self::batch::{Batch, Swap};
 use super::{Store, StoreError};
 
+/// What the database may take, in bytes.
+const STATE_BYTES_MAX: i64 = 4 << 30;
+
 const CLAIMED: i64 = 0;
 const EFFECTS: i64 = 1;
 const DONE: i64 = 2;
@@ -38,7 +41,13 @@ impl LedgerTable {
     /// The records in that store. Nothing is opened yet.
     #[must_use]
     pub fn new(store: Arc<Store>) -> Self {
-        LedgerTable { swaps: Arc::new(Batch::new(store.clone())), store }
+        LedgerTable { swaps: Arc::new(Batch::new(store.clone(), STATE_BYTES_MAX)), store }
+    }
+
+    /// Sets how much the database may take before new keys are refused, in bytes. To forget others would be to run them again.
+    #[must_use]
+    pub fn holding(self, bytes_max: i64) -> Self {
+        LedgerTable { swaps: Arc::new(Batch::new(self.store.clone(), bytes_max)), ..self }
     }
 
     async fn get(&self, key: &RecordKey) -> Result<Seen, StoreError> {

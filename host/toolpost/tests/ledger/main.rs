@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use toolpost::Store;
-use toolpost::core::guard::replay::{Begin, Book, Query, Record};
+use toolpost::core::guard::replay::{Begin, Book, Fenced, Query, Record};
 use toolpost::store::ledger::LedgerTable;
 
 async fn disk() -> (conformance::Store, TempDir) {
@@ -63,6 +63,32 @@ async fn expired_records_leave_the_disk_as_new_ones_come() {
     assert_eq!(rows.len(), 3);
     let all = Query { limit: 100, ..Query::default() };
     assert_eq!(store.list(&all).await.unwrap().records.len(), 3);
+}
+
+#[tokio::test]
+async fn a_database_that_is_full_takes_no_new_key_and_ends_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = LedgerTable::new(Arc::new(Store::at(folder.path()))).holding(200_000);
+    let book = Book::new(Arc::new(table));
+    let (begun, lease) = (conformance::asked("begun"), Duration::from_secs(60));
+    let fence = conformance::claim(&book, &begun, lease).await;
+    let answer = conformance::ending(&"x".repeat(50_000));
+    let mut kept = 0;
+    let failure = loop {
+        let asked = conformance::asked(&format!("a{kept}"));
+        match book.begin(&asked, lease).await {
+            Ok(Begin::Acquired { fence, .. }) => drop(book.complete(&asked.key, fence, &answer, lease).await.unwrap()),
+            Ok(begin) => panic!("{begin:?}"),
+            Err(failure) => break failure.to_string(),
+        }
+        kept += 1;
+        assert!(kept < 100, "it is never full");
+    };
+    assert!(failure.contains("takes no new key; shorten `guard.idempotency.ttl`"), "{failure}");
+    assert!(kept > 1, "{kept}");
+    let ended = book.complete(&begun.key, fence, &conformance::ending("y"), lease).await.unwrap();
+    assert_eq!(ended, Fenced::Held);
+    assert_eq!(book.begin(&begun, lease).await.unwrap(), Begin::Finished(conformance::ending("y")));
 }
 
 #[tokio::test]

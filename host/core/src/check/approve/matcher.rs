@@ -33,6 +33,9 @@ pub struct Place {
 pub enum Test {
     /// The whole text fits a pattern: `*` stands for any characters, `?` for one.
     Glob(Pattern),
+    /// The text is a path, and fits a pattern whichever way it is written: without `.`, `..`, and slashes that say nothing. One
+    /// that leads out of where it begins fits where a rule denies or asks, and never where it allows.
+    Path(Pattern),
     /// The whole text fits a regular expression; `.` is any character, also the end of a line.
     Regex(Regex),
     /// The value is that one.
@@ -129,6 +132,10 @@ impl Test {
     fn fits_one(&self, value: &Value, need: Need) -> bool {
         match self {
             Test::Glob(pattern) => pattern.fits(&text(value)),
+            Test::Path(pattern) => match plain_path(&text(value)) {
+                Some(path) => pattern.fits(&path),
+                None => need == Need::One,
+            },
             Test::Regex(regex) => regex.is_match(&text(value)),
             Test::Equals(wanted) => same(wanted, value),
             Test::Range(range) => match number(value) {
@@ -153,6 +160,22 @@ fn text(value: &Value) -> Cow<'_, str> {
         Value::String(text) => text.into(),
         other => other.to_string().into(),
     }
+}
+
+/// A path without what can be said in another way: empty steps, `.`, and `..` with the step before it. None where it leads out
+/// of where it begins. Backslashes are steps too, as they are on some systems.
+fn plain_path(text: &str) -> Option<String> {
+    let text = text.replace('\\', "/");
+    let mut steps = Vec::new();
+    for step in text.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()?),
+            step => steps.push(step),
+        }
+    }
+    let root = if text.starts_with('/') { "/" } else { "" };
+    Some(format!("{root}{}", steps.join("/")))
 }
 
 #[derive(Clone, Copy)]
@@ -249,7 +272,7 @@ impl<'de> Deserialize<'de> for Place {
 impl PartialEq for Test {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Test::Glob(one), Test::Glob(other)) => one == other,
+            (Test::Glob(one), Test::Glob(other)) | (Test::Path(one), Test::Path(other)) => one == other,
             (Test::Regex(one), Test::Regex(other)) => one.as_str() == other.as_str(),
             (Test::Equals(one), Test::Equals(other)) => one == other,
             (Test::Range(one), Test::Range(other)) => one == other,
@@ -264,6 +287,8 @@ impl PartialEq for Test {
 enum Written {
     /// The whole text fits a pattern: `*` stands for any characters, `?` for one.
     Glob(Pattern),
+    /// The text is a path, and fits a pattern whichever way it is written: `/tmp/../etc` is `/etc`.
+    Path(Pattern),
     /// The whole text fits a regular expression; `.` is any character, also the end of a line.
     Regex(String),
     /// The value is this one.
@@ -293,7 +318,7 @@ impl JsonSchema for Test {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A glob such as \"/tmp/*\", or one of { glob, regex, equals, range }.",
+            "description": "A glob such as \"/tmp/*\", or one of { glob, path, regex, equals, range }.",
             "anyOf": [{"type": "string"}, Written::json_schema(generator)],
         })
     }
@@ -303,6 +328,7 @@ impl Serialize for Test {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let written = match self {
             Test::Glob(pattern) => Written::Glob(pattern.clone()),
+            Test::Path(pattern) => Written::Path(pattern.clone()),
             Test::Regex(regex) => Written::Regex(inner(regex).to_owned()),
             Test::Equals(value) => Written::Equals(value.clone()),
             Test::Range(range) => Written::Range(range.clone()),
@@ -320,6 +346,7 @@ impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Test::Glob(pattern) => write!(f, "glob `{}`", pattern.as_str()),
+            Test::Path(pattern) => write!(f, "path `{}`", pattern.as_str()),
             Test::Regex(regex) => write!(f, "regex `{}`", inner(regex)),
             Test::Equals(value) => write!(f, "the value {value}"),
             Test::Range(Range { min: Some(min), max: Some(max) }) => write!(f, "a number from {min} to {max}"),
@@ -338,14 +365,15 @@ impl<'de> Deserialize<'de> for Test {
             type Value = Test;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a glob such as \"/tmp/*\", or one of { glob, regex, equals, range }")
+                f.write_str("a glob such as \"/tmp/*\", or one of { glob, path, regex, equals, range }")
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Test, E> {
                 Pattern::new(text).map(Test::Glob).map_err(E::custom)
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Test, A::Error> {
-                match one_of(map, "`glob`, `regex`, `equals` and `range`")? {
+                match one_of(map, "`glob`, `path`, `regex`, `equals` and `range`")? {
                     Written::Glob(pattern) => Ok(Test::Glob(pattern)),
+                    Written::Path(pattern) => Ok(Test::Path(pattern)),
                     Written::Regex(text) => Test::regex(&text).map_err(A::Error::custom),
                     Written::Equals(value) => Ok(Test::Equals(value)),
                     Written::Range(range) => {

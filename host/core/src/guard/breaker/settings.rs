@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
@@ -264,7 +266,7 @@ impl fmt::Debug for CustomJudge {
     }
 }
 
-/// Which breaker guards a tool: a table with the key `kind`, and what this kind knows.
+/// Which breaker guards a tool: a table with the key `kind`, and what this kind knows. The kind alone will do.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum Written {
@@ -282,18 +284,40 @@ impl JsonSchema for Settings {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Written::json_schema(generator)
+        json_schema!({"anyOf": [
+            {"type": "string", "enum": ["none", "standard", "adaptive"]},
+            Written::json_schema(generator),
+        ]})
     }
 }
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Written::deserialize(deserializer)? {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Written;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"standard\", \"adaptive\", \"none\", or a table such as { kind = \"standard\" }")
+            }
+            fn visit_str<E: Error>(self, kind: &str) -> Result<Written, E> {
+                match kind {
+                    "none" => Ok(Written::None {}),
+                    "standard" => Ok(Written::Standard(StandardSettings::default())),
+                    "adaptive" => Ok(Written::Adaptive(AdaptiveSettings::default())),
+                    _ => Err(E::invalid_value(Unexpected::Str(kind), &self)),
+                }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Written, A::Error> {
+                Written::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        match deserializer.deserialize_any(Either)? {
             Written::None {} => Ok(Settings::None),
             Written::Standard(settings) => settings.check().map(|()| Settings::Standard(settings)),
             Written::Adaptive(settings) => settings.check().map(|()| Settings::Adaptive(settings)),
         }
-        .map_err(serde::de::Error::custom)
+        .map_err(D::Error::custom)
     }
 }
 

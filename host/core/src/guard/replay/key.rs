@@ -51,8 +51,9 @@ impl RecordKey {
     /// Whether each call of the tool stands for itself, or this one does because it gives no key.
     pub(super) fn is_none_for(call: &AcceptedCall) -> bool {
         let is_given = call.call.idempotency_key.is_some();
-        // What only reads may be done again; and what stands in a record may not be true any more.
-        call.tool.guards.idempotency.key == KeyFrom::Nothing && !(is_given && call.tool.effect.may_change())
+        // What only reads may be done again; and what stands in a record may not be true any more. But a key that is given to
+        // what could change something counts, whatever is said of it.
+        call.tool.guards.idempotency.key == KeyFrom::Nothing && !(is_given && call.tool.reach.may_change())
     }
 
     /// The key of a call, with the canonical text of its arguments.

@@ -179,10 +179,10 @@ impl Ledger {
         }
     }
 
-    /// Takes the call's key, or waits for the twin that has it, at most until the deadline.
+    /// Takes the call's key, if there is room for the call, or waits for the twin that has it, at most until the deadline.
     ///
     /// # Errors
-    /// As for [`Ledger::peek`]; or the twin has not ended in time.
+    /// As for [`Ledger::peek`]; or there is no room, or the twin has not ended in time.
     ///
     /// # Cancel safety
     /// Dropping the future gives the key back, and the place among those that wait.
@@ -191,13 +191,17 @@ impl Ledger {
         call: &AcceptedCall,
         deadline: Instant,
         report: &mut Report,
+        has_room: impl Fn() -> Result<(), CallError>,
     ) -> Result<Claimed, CallError> {
         let Some(asked) = call.asks()? else { return Ok(Claimed::Unkeyed) };
         let until = deadline.min(Instant::now() + WAIT_MAX);
         let mut how = How::Replayed;
         let lead = loop {
             match self.lead(&asked.key) {
-                Ok(lead) => break lead,
+                Ok(lead) => {
+                    has_room()?;
+                    break lead;
+                }
                 Err(mut ahead) => {
                     // What the one ahead asks with may be other arguments, and what it finds an answer already.
                     if let Some(output) = self.look(call, asked, how, report).await? {

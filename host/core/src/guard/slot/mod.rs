@@ -134,6 +134,16 @@ impl Slots {
         Slots(Arc::new(Mutex::new(Line { limits, room, waiting: BTreeMap::new(), latest: 0 })))
     }
 
+    /// Whether there is room to run in, or to wait: what would be refused need not prepare for more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when as many calls wait as may wait.
+    pub(crate) fn look(&self, need: &Need, around: Option<&Around>) -> Result<(), CallError> {
+        let line = lock(&self.0);
+        let goes = around.is_some() || line.waiting.is_empty() && line.room.fits(need, around);
+        if goes { Ok(()) } else { line.too_long(need, 1).map_or(Ok(()), Err) }
+    }
+
     /// Waits for room, no longer than until the deadline.
     ///
     /// # Errors
@@ -207,7 +217,7 @@ impl Slots {
         line.waiting.insert(turn, Waiter { need: need.clone(), around: around.cloned(), goes });
         line.room.waits(need);
         let going = line.whose_turn(&self.0);
-        let busy = line.waiting.contains_key(&turn).then(|| line.too_long(need)).flatten();
+        let busy = line.waiting.contains_key(&turn).then(|| line.too_long(need, 0)).flatten();
         drop(line);
         hand_over(going);
         let waiting = Waiting { line: self.0.clone(), turn, slot };
@@ -283,14 +293,15 @@ impl Line {
         going.into_iter().filter_map(&mut enters).collect()
     }
 
-    fn too_long(&self, need: &Need) -> Option<CallError> {
+    /// Whether too many wait, with so many more.
+    fn too_long(&self, need: &Need, more: usize) -> Option<CallError> {
         let HostLimits { max_parallel, max_waiting, .. } = self.limits;
         let words = match &need.tool {
-            _ if self.waiting.len() > max_waiting => format!(
+            _ if self.waiting.len() + more > max_waiting => format!(
                 "{max_parallel} calls run and {max_waiting} wait already; call again later, or raise `host.max_parallel` or \
                  `host.max_waiting`"
             ),
-            Some(ToolRoom { name, parallel, waiting: Some(waiting) }) if self.room.waiting(name) > *waiting => {
+            Some(ToolRoom { name, parallel, waiting: Some(waiting) }) if self.room.waiting(name) + more > *waiting => {
                 let or_parallel = if parallel.is_some() { "`guard.parallel` or " } else { "" };
                 let running = self.room.running(name);
                 format!(

@@ -17,6 +17,9 @@ const SWAPS_MAX: usize = 256;
 /// Expired rows that go with each new one, so that the table cannot grow for ever.
 const EXPIRED_ROWS_MAX: u32 = 8;
 
+/// What waits for its transaction at most. A call that finds no room fails before it does anything.
+const WAITING_MAX: usize = 10_000;
+
 /// A row that is to be another one, if it is still the one that was seen.
 #[derive(Debug)]
 pub(super) struct Swap {
@@ -27,10 +30,11 @@ pub(super) struct Swap {
 
 type Made = Result<bool, StoreError>;
 
-/// Swaps that wait for their transaction. There are as many as calls that wait for them, and those are bounded.
+/// Swaps that wait for their transaction.
 #[derive(Debug)]
 pub(super) struct Batch {
     store: Arc<Store>,
+    bytes_max: i64,
     queue: Mutex<Queue>,
 }
 
@@ -56,8 +60,8 @@ impl Drop for Writer {
 }
 
 impl Batch {
-    pub(super) fn new(store: Arc<Store>) -> Self {
-        Batch { store, queue: Mutex::default() }
+    pub(super) fn new(store: Arc<Store>, bytes_max: i64) -> Self {
+        Batch { store, bytes_max, queue: Mutex::default() }
     }
 
     /// Makes a swap, and says whether it was made: it is on the disk then.
@@ -68,6 +72,9 @@ impl Batch {
         let (made, is_made) = oneshot::channel();
         let is_first = {
             let mut queue = self.queue();
+            if queue.waiting.len() >= WAITING_MAX {
+                return Err(StoreError("too many wait to be written".into()));
+            }
             queue.waiting.push((swap, made));
             !std::mem::replace(&mut queue.is_written, true)
         };
@@ -87,7 +94,7 @@ impl Batch {
         let mut write = self.store.state().await?.write().await?;
         let mut made = Vec::new();
         for swap in swaps {
-            made.push(swap.make(&mut write).await?);
+            made.push(swap.make(&mut write, self.bytes_max).await?);
         }
         write.commit().await?;
         Ok(made)
@@ -125,7 +132,7 @@ impl Writer {
 }
 
 impl Swap {
-    async fn make(&self, write: &mut SqliteTransaction<'static>) -> Made {
+    async fn make(&self, write: &mut SqliteTransaction<'static>, bytes_max: i64) -> Made {
         let Swap { key, expected, new } = self;
         Ok(match (*expected, new) {
             (None, None) => {
@@ -147,18 +154,27 @@ impl Swap {
                 update.execute(&mut **write).await?.rows_affected() == 1
             }
             (None, Some(record)) => {
-                let insert = sqlx::query(
-                    "INSERT INTO ledger (key, version, fence, fingerprint, state, lease_ms, ending, tool, caller, call, \
-                     digest, first_effect, created_ms, changed_ms, expires_ms) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (key) DO NOTHING",
-                );
-                let inserted = bound(insert, key, record).execute(&mut **write).await?.rows_affected() == 1;
                 let expired = sqlx::query(
                     "DELETE FROM ledger WHERE key IN (SELECT key FROM ledger WHERE expires_ms <= ? AND key <> ? LIMIT ?)",
                 );
                 let expired = expired.bind(signed(now_ms())).bind(key.as_str()).bind(EXPIRED_ROWS_MAX);
                 expired.execute(&mut **write).await?;
-                inserted
+                let taken = sqlx::query_scalar::<_, i64>(
+                    "SELECT (page_count - freelist_count) * page_size \
+                     FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+                );
+                if taken.fetch_one(&mut **write).await? >= bytes_max {
+                    let help = "shorten `guard.idempotency.ttl`, or let `toolpost ledger forget` make room";
+                    return Err(StoreError(
+                        format!("it holds {bytes_max} bytes already, and takes no new key; {help}").into(),
+                    ));
+                }
+                let insert = sqlx::query(
+                    "INSERT INTO ledger (key, version, fence, fingerprint, state, lease_ms, ending, tool, caller, call, \
+                     digest, first_effect, created_ms, changed_ms, expires_ms) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (key) DO NOTHING",
+                );
+                bound(insert, key, record).execute(&mut **write).await?.rows_affected() == 1
             }
         })
     }

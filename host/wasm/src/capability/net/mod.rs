@@ -129,6 +129,11 @@ impl Handle {
                 head.headers.insert("idempotency-key", idempotency_key(&self.attempt, self.changes)?);
             }
         }
+        if let Some(traceparent) = self.attempt.traceparent().and_then(|text| HeaderValue::from_str(&text).ok()) {
+            // What the guest has written there is of another trace.
+            head.headers.remove("tracestate");
+            head.headers.insert("traceparent", traceparent);
+        }
         let declared = head.headers.get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
         // What the guest has finished already is there now, or never at once.
