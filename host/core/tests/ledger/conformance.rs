@@ -90,10 +90,10 @@ fn states(now: u64) -> Vec<State> {
         State::Claimed { lease_ms: now + 30_000 },
         State::Effects { lease_ms: now + 30_000 },
         State::Unknown,
-        State::Done(Ending::Ok { output: Some(output) }),
-        State::Done(Ending::Ok { output: None }),
-        State::Done(Ending::Failed { message: "no".into(), detail: Some(value) }),
-        State::Done(Ending::Failed { message: "no".into(), detail: None }),
+        State::Done(Arc::new(Ending::Ok { output: Some(output) })),
+        State::Done(Arc::new(Ending::Ok { output: None })),
+        State::Done(Arc::new(Ending::Failed { message: "no".into(), detail: Some(value) })),
+        State::Done(Arc::new(Ending::Failed { message: "no".into(), detail: None })),
     ]
 }
 
@@ -212,9 +212,9 @@ pub(crate) async fn a_claimed_key_is_its_owners_and_what_was_done_is_answered_ag
     assert!(matches!(book.begin(&asked, LONG).await.unwrap(), Begin::Running { .. }));
     assert_eq!(book.begin(&other(&asked), LONG).await.unwrap(), Begin::OtherArguments);
     for _ in 0..2 {
-        assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Held);
+        assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Held);
     }
-    assert_eq!(book.complete(&asked.key, fence, &ending("y"), LONG).await.unwrap(), Fenced::Lost);
+    assert_eq!(book.complete(&asked.key, fence, ending("y"), LONG).await.unwrap(), Fenced::Lost);
     assert_eq!(book.renew(&asked.key, fence, LONG).await.unwrap(), Fenced::Lost);
     assert_eq!(book.mark_effects(&asked.key, fence, "b").await.unwrap(), Fenced::Lost);
     for release in [Release::Free, Release::Rerun, Release::Unknown] {
@@ -230,10 +230,10 @@ pub(crate) async fn what_was_done_is_forgotten_when_its_time_is_over(store: Stor
     let book = Book::new(store);
     let asked = asked("a");
     let fence = claim(&book, &asked, LONG).await;
-    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LEASE).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, fence, ending("x"), LEASE).await.unwrap(), Fenced::Held);
     sleep(LEASE * 2).await;
     assert_eq!(standing(&book, &asked).await, None);
-    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Lost);
+    assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Lost);
     let again = claim(&book, &other(&asked), LONG).await;
     assert_ne!(again, fence);
 }
@@ -272,14 +272,14 @@ pub(crate) async fn a_lease_that_ran_out_is_taken_over_and_its_owner_writes_no_m
         panic!("not taken over")
     };
     check_lost(&book, &asked.key, dead).await;
-    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Held);
 }
 
 async fn check_lost(book: &Book, key: &RecordKey, fence: u64) {
     let before = book.get(key).await.unwrap().0;
     assert_eq!(book.renew(key, fence, LONG).await.unwrap(), Fenced::Lost);
     assert_eq!(book.mark_effects(key, fence, "x").await.unwrap(), Fenced::Lost);
-    assert_eq!(book.complete(key, fence, &ending("zombie"), LONG).await.unwrap(), Fenced::Lost);
+    assert_eq!(book.complete(key, fence, ending("zombie"), LONG).await.unwrap(), Fenced::Lost);
     for release in [Release::Free, Release::Rerun, Release::Unknown] {
         assert_eq!(book.release(key, fence, release).await.unwrap(), Fenced::Lost);
     }
@@ -297,7 +297,7 @@ pub(crate) async fn who_comes_back_to_a_key_that_was_freed_and_claimed_again_has
     for zombie in [first, second] {
         check_lost(&book, &asked.key, zombie).await;
     }
-    assert_eq!(book.complete(&asked.key, third, &ending("x"), LONG).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, third, ending("x"), LONG).await.unwrap(), Fenced::Held);
 }
 
 pub(crate) async fn an_owner_whose_lease_ran_out_goes_on_as_long_as_nobody_took_over(store: Store) {
@@ -308,7 +308,7 @@ pub(crate) async fn an_owner_whose_lease_ran_out_goes_on_as_long_as_nobody_took_
     assert_eq!(standing(&book, &asked).await, Some(Standing::Left));
     assert_eq!(book.renew(&asked.key, fence, LONG).await.unwrap(), Fenced::Held);
     assert_eq!(standing(&book, &asked).await, Some(Standing::Running));
-    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Held);
 }
 
 pub(crate) async fn effects_behind_a_lease_that_ran_out_are_unknown_or_run_again_as_settings_say(store: Store) {
@@ -329,7 +329,7 @@ pub(crate) async fn effects_behind_a_lease_that_ran_out_are_unknown_or_run_again
                 assert!(matches!(book.begin(&asked, LONG).await.unwrap(), Begin::Unknown { .. }), "and stays so");
                 assert_eq!(book.renew(&asked.key, dead, LONG).await.unwrap(), Fenced::Lost);
                 // The owner comes back, and knows.
-                assert_eq!(book.complete(&asked.key, dead, &ending("x"), LONG).await.unwrap(), Fenced::Held);
+                assert_eq!(book.complete(&asked.key, dead, ending("x"), LONG).await.unwrap(), Fenced::Held);
                 assert_eq!(book.begin(&asked, LONG).await.unwrap(), Begin::Finished(ending("x")));
             }
             (_, begin) => panic!("{on_crash:?}: {begin:?}"),
@@ -364,7 +364,7 @@ pub(crate) async fn an_operator_can_have_anything_forgotten_but_what_runs(store:
     let asked = asked("a");
     let fence = claim(&book, &asked, LONG).await;
     assert_eq!(book.forget(&asked.key).await.unwrap(), Some(Standing::Running));
-    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Held);
     assert_eq!(book.forget(&asked.key).await.unwrap(), Some(Standing::Done));
     claim(&book, &other(&asked), LONG).await;
 }

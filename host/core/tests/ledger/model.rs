@@ -235,7 +235,7 @@ fn run(book: Book, step: Step, fence: u64) -> Run {
             Step::Renew => Came::Fenced(book.renew(&key, fence, milliseconds(LEASE_MS)).await.unwrap()),
             Step::Mark => Came::Fenced(book.mark_effects(&key, fence, "e").await.unwrap()),
             Step::Complete(end) => {
-                Came::Fenced(book.complete(&key, fence, &answer(end), milliseconds(TTL_MS)).await.unwrap())
+                Came::Fenced(book.complete(&key, fence, answer(end), milliseconds(TTL_MS)).await.unwrap())
             }
             Step::Release(release) => Came::Fenced(book.release(&key, fence, release).await.unwrap()),
             Step::Resolve(end) => {

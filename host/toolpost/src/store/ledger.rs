@@ -108,9 +108,9 @@ fn bound<'q>(statement: Statement<'q>, key: &'q RecordKey, record: &'q Record) -
     let (state, lease_ms) = match &record.state {
         State::Claimed { lease_ms } => (CLAIMED, Some(signed(*lease_ms))),
         State::Effects { lease_ms } => (EFFECTS, Some(signed(*lease_ms))),
-        State::Done(Ending::Ok { .. }) => (DONE, None),
+        State::Done(ending) if matches!(**ending, Ending::Ok { .. }) => (DONE, None),
+        State::Done(_) => (FAILED, None),
         State::Unknown => (UNKNOWN, None),
-        State::Done(Ending::Failed { .. }) => (FAILED, None),
     };
     statement
         .bind(key.as_str())
@@ -148,9 +148,9 @@ fn record(row: &SqliteRow, ending: Option<Ending>) -> Result<Record, StoreError>
     let state = match row.try_get::<i64, _>("state")? {
         CLAIMED => State::Claimed { lease_ms: lease_ms()? },
         EFFECTS => State::Effects { lease_ms: lease_ms()? },
-        DONE => State::Done(ending.unwrap_or(Ending::Ok { output: None })),
+        DONE => State::Done(ending.unwrap_or(Ending::Ok { output: None }).into()),
         UNKNOWN => State::Unknown,
-        FAILED => State::Done(ending.unwrap_or_else(failed)),
+        FAILED => State::Done(ending.unwrap_or_else(failed).into()),
         other => return Err(broken(&format!("the state {other}, which only a later version knows"))),
     };
     Ok(Record {

@@ -217,7 +217,7 @@ async fn a_log_of_the_database_that_was_cut_anywhere_shows_a_state_that_there_wa
     }
     assert_eq!(book.mark_effects(key, fence, "e").await.unwrap(), Fenced::Held);
     versions.push(version(&table, key).await);
-    assert_eq!(book.complete(key, fence, &conformance::ending("x"), day).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(key, fence, conformance::ending("x"), day).await.unwrap(), Fenced::Held);
     versions.push(version(&table, key).await);
 
     let [main, log] = ["state.db", "state.db-wal"].map(|name| std::fs::read(folder.path().join(name)).unwrap());

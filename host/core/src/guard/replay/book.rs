@@ -127,9 +127,10 @@ impl Book {
         &self,
         key: &RecordKey,
         fence: u64,
-        ending: &Ending,
+        ending: impl Into<Arc<Ending>>,
         ttl: Duration,
     ) -> Result<Fenced, LedgerFailure> {
+        let ending = &ending.into();
         self.step(key, |record, now| record::complete(owned(record, fence), ending, ttl, now)).await
     }
 

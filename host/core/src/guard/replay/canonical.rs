@@ -8,40 +8,49 @@ use serde_json::{Number, Value};
 
 /// The canonical text.
 pub(super) fn canonical(value: &Value) -> String {
-    let mut text = String::new();
+    let mut text = Vec::with_capacity(CAPACITY);
     write(value, &mut text);
-    text
+    // It is text, piece by piece.
+    String::from_utf8(text).unwrap_or_default()
 }
 
-fn write(value: &Value, out: &mut String) {
+/// Room for most arguments.
+const CAPACITY: usize = 256;
+
+fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => out.push_str(&value.to_string()),
-        Value::Number(number) => out.push_str(&number_text(number)),
+        Value::Null | Value::Bool(_) | Value::String(_) => plain(value, out),
+        Value::Number(number) => out.extend(number_text(number).as_bytes()),
         Value::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
                 write(item, out);
             }
-            out.push(']');
+            out.push(b']');
         }
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
-            out.push('{');
+            out.push(b'{');
             for (index, (key, item)) in members.into_iter().enumerate() {
                 if index > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
+                plain(key, out);
+                out.push(b':');
                 write(item, out);
             }
-            out.push('}');
+            out.push(b'}');
         }
     }
+}
+
+/// As JSON is written; there is nothing to choose in it. What is written into memory cannot fail.
+fn plain(value: &impl serde::Serialize, out: &mut Vec<u8>) {
+    let _ = serde_json::to_writer(out, value);
 }
 
 fn number_text(number: &Number) -> String {

@@ -31,9 +31,17 @@ pub trait CallKey: Send + Sync {
 }
 
 /// The key of a record: `v1/TOOL/STRATEGY/HASH`, of `a-z`, `0-9`, `_`, `-` and `/`. Nothing of a call can be read out of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct RecordKey(Arc<str>);
+
+impl std::hash::Hash for RecordKey {
+    // It ends with a hash: so much of it is as good as all.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let bytes = self.0.as_bytes();
+        state.write(bytes.last_chunk::<16>().map_or(bytes, |last| last));
+    }
+}
 
 /// The hash of a call's arguments.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +61,7 @@ impl RecordKey {
         let is_given = call.call.idempotency_key.is_some();
         // What only reads may be done again; and what stands in a record may not be true any more. But a key that is given to
         // what could change something counts, whatever is said of it.
-        call.tool.guards.idempotency.key == KeyFrom::Nothing && !(is_given && call.tool.reach.may_change())
+        call.tool.guards.idempotency.key == KeyFrom::Nothing && !(is_given && call.tool.effect.max(call.tool.reach).may_change())
     }
 
     /// The key of a call, with the canonical text of its arguments.
@@ -62,7 +70,7 @@ impl RecordKey {
         let Some((strategy, parts)) = strategy(call, settings, arguments)? else { return Ok(None) };
         let caller = settings.scope.contains(&Scope::Caller).then_some(call.call.caller.id.as_str());
         let session = settings.scope.contains(&Scope::Session).then_some(call.call.caller.session.as_deref()).flatten();
-        let mut text = Parts::default();
+        let mut text = Parts(Vec::with_capacity(arguments.len() + PARTS_CAPACITY));
         text.add(Some("toolpost idempotency key v1"));
         text.add(caller);
         text.add(session);
@@ -158,8 +166,10 @@ fn refused(why: String) -> CallError {
     CallError::new(ErrorKind::InvalidArguments, Stage::Guard, why)
 }
 
+/// Room for what is hashed beside the arguments.
+const PARTS_CAPACITY: usize = 128;
+
 /// Texts in a row, each with its length, so that no two rows look the same.
-#[derive(Default)]
 struct Parts(Vec<u8>);
 
 impl Parts {

@@ -1,7 +1,7 @@
 //! Records in memory: for a host of which nothing need survive.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
@@ -83,9 +83,10 @@ impl Kept {
         }
         let mut bytes = record.ending().map_or(0, Ending::bytes);
         if self.bytes.saturating_add(bytes) > RESULTS_BYTES_MAX
-            && let State::Done(ending @ Ending::Ok { .. }) = &mut record.state
+            && let State::Done(ending) = &mut record.state
+            && let Ending::Ok { .. } = **ending
         {
-            *ending = Ending::Ok { output: None };
+            *ending = Arc::new(Ending::Ok { output: None });
             bytes = 0;
         }
         self.came += 1;

@@ -72,7 +72,7 @@ pub enum State {
         lease_ms: u64,
     },
     /// It has ended.
-    Done(Ending),
+    Done(Arc<Ending>),
     /// It may have changed something; more is not known.
     Unknown,
 }
@@ -208,7 +208,7 @@ impl Claimant<'_> {
         }
         let lease = State::Claimed { lease_ms: later(now, self.lease) };
         match &record.state {
-            State::Done(ending) => (Begin::Finished(ending.clone()), Change::Nothing),
+            State::Done(ending) => (Begin::Finished(Ending::clone(ending)), Change::Nothing),
             State::Unknown => (record.unknown(), Change::Nothing),
             State::Claimed { lease_ms } | State::Effects { lease_ms } if *lease_ms > now => {
                 let lease_left = Duration::from_millis(lease_ms - now);
@@ -262,8 +262,10 @@ impl Record {
             State::Claimed { lease_ms } | State::Effects { lease_ms } if *lease_ms > now_ms => Standing::Running,
             State::Claimed { .. } => Standing::Left,
             State::Effects { .. } | State::Unknown => Standing::Unknown,
-            State::Done(Ending::Ok { .. }) => Standing::Done,
-            State::Done(Ending::Failed { .. }) => Standing::Failed,
+            State::Done(ending) => match **ending {
+                Ending::Ok { .. } => Standing::Done,
+                Ending::Failed { .. } => Standing::Failed,
+            },
         }
     }
 
@@ -280,8 +282,10 @@ impl Record {
     #[must_use]
     pub fn without_answer(&self) -> Record {
         let state = match &self.state {
-            State::Done(Ending::Ok { .. }) => State::Done(Ending::Ok { output: None }),
-            State::Done(Ending::Failed { .. }) => State::Done(Ending::Failed { message: String::new(), detail: None }),
+            State::Done(ending) => State::Done(Arc::new(match **ending {
+                Ending::Ok { .. } => Ending::Ok { output: None },
+                Ending::Failed { .. } => Ending::Failed { message: String::new(), detail: None },
+            })),
             state => state.clone(),
         };
         Record { state, ..self.clone() }
@@ -320,7 +324,7 @@ pub(super) fn mark_effects(owned: Option<&Record>, effect: &str, now: u64) -> (F
 }
 
 /// The owner knows how it ended.
-pub(super) fn complete(owned: Option<&Record>, ending: &Ending, ttl: Duration, now: u64) -> (Fenced, Change) {
+pub(super) fn complete(owned: Option<&Record>, ending: &Arc<Ending>, ttl: Duration, now: u64) -> (Fenced, Change) {
     match owned {
         Some(Record { state: State::Done(known), .. }) if known == ending => (Fenced::Held, Change::Nothing),
         Some(Record { state: State::Done(_), .. }) => (Fenced::Lost, Change::Nothing),
@@ -355,7 +359,7 @@ pub(super) fn resolve(
     }
     let settled = match decision {
         Decision::Rerun => record.to(State::Claimed { lease_ms: now }, UNKNOWN_KEPT, now),
-        Decision::Ended(ending) => record.to(State::Done(ending.clone()), ttl, now),
+        Decision::Ended(ending) => record.to(State::Done(Arc::new(ending.clone())), ttl, now),
     };
     (Some(standing), Change::Write(Box::new(Record { fence, ..settled })))
 }

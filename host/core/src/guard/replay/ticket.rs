@@ -210,7 +210,7 @@ impl std::fmt::Debug for Hold {
 
 /// What is written at the end.
 enum End {
-    Keep(Ending, Duration),
+    Keep(Arc<Ending>, Duration),
     Release(Release),
 }
 
@@ -259,13 +259,13 @@ impl Ticket {
         match result {
             Ok(output) => {
                 let output = (settings.keep == Keep::Result).then(|| output.clone());
-                End::Keep(Ending::Ok { output }, settings.ttl)
+                End::Keep(Arc::new(Ending::Ok { output }), settings.ttl)
             }
             Err(error)
                 if error.kind == ErrorKind::ToolFailed { retryable: false } && (settings.keep_errors || !again) =>
             {
                 let ending = Ending::Failed { message: error.message.clone(), detail: error.detail.clone() };
-                End::Keep(ending, if effect { settings.ttl } else { settings.ttl.min(FAILURE_TTL) })
+                End::Keep(Arc::new(ending), if effect { settings.ttl } else { settings.ttl.min(FAILURE_TTL) })
             }
             Err(_) => End::Release(match fence {
                 Fence::Nothing | Fence::ReadOnly => self.hold.release_untouched(),
@@ -280,7 +280,7 @@ impl Ticket {
         let mut writes = 0;
         loop {
             let written = match end {
-                End::Keep(ending, ttl) => book.complete(key, *fence, ending, *ttl).await,
+                End::Keep(ending, ttl) => book.complete(key, *fence, ending.clone(), *ttl).await,
                 End::Release(release) => book.release(key, *fence, *release).await,
             };
             writes += 1;
