@@ -298,3 +298,24 @@ async fn reading_requests_carry_no_key_and_a_guest_cannot_choose_one() {
     assert_ne!(seen[0].headers["idempotency-key"], "mine");
     assert_eq!(seen[1].headers.get("idempotency-key"), None);
 }
+
+#[tokio::test]
+async fn requests_go_on_with_the_trace_that_their_call_came_with() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let server = serve(move |_| match asked.fetch_add(1, SeqCst) {
+        0 => text(503, ""),
+        _ => text(201, json!({"order_id": "o", "item": "i", "amount": 1, "number": "R-1"}).to_string()),
+    })
+    .await;
+    let host = orders(&server.url("/orders"), true);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let traced = |text: String| Call { traceparent: Some(text), ..order("o-1", &server) };
+    let call = traced(format!("00-{trace}-b7ad6b7169203331-01"));
+    let ids = [1, 2].map(|attempt| toolpost_core::run::span_id(call.id.as_str(), attempt));
+    assert!(host.call(call).await.result.is_ok());
+    assert!(host.call(traced("nonsense\r\nx: y".into())).await.result.is_ok());
+    assert!(host.call(order("o-1", &server)).await.result.is_ok());
+    let seen: Vec<_> = server.seen().iter().map(|seen| seen.headers.get("traceparent").cloned()).collect();
+    let expected = ids.map(|id| format!("00-{trace}-{id:016x}-01").parse().ok());
+    assert_eq!(seen, [expected[0].clone(), expected[1].clone(), None, None]);
+}
