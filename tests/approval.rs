@@ -12,7 +12,7 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
-use toolpost_tests::{command, prebuilt, toolpost};
+use toolpost_tests::{command, detached, pending, prebuilt, toolpost};
 
 const SETTINGS: &str = r#"
 [approval]
@@ -137,19 +137,6 @@ fn stdout(folder: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&toolpost(folder, args).stdout).into_owned()
 }
 
-/// The ids of the questions that wait, once there is one.
-fn pending(folder: &Path) -> Vec<String> {
-    for _ in 0..300 {
-        let list: Value = serde_json::from_str(&stdout(folder, &["approvals", "list", "--json"])).expect("JSON");
-        let questions = list["questions"].as_array().expect("a list");
-        if !questions.is_empty() {
-            return questions.iter().map(|question| question["id"].as_str().expect("an id").to_owned()).collect();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("nothing is pending")
-}
-
 #[test]
 fn a_prompt_shows_the_call_its_powers_and_every_argument_and_a_key_answers_it() {
     let folder = folder();
@@ -270,13 +257,7 @@ fn a_second_process_answers_while_the_first_one_waits_at_its_prompt() {
 fn without_a_terminal_the_call_waits_for_another_process_and_says_how_to_answer() {
     let folder = folder();
     let run = |name: &str, answer: &dyn Fn(&str)| {
-        // Without a session of its own the test's terminal would be asked.
-        let mut call = std::process::Command::new("setsid");
-        let binary = command(folder.path(), &["call", "text_echo", &format!("text={name}")]);
-        call.arg("--wait").arg(binary.get_program()).args(binary.get_args()).current_dir(folder.path());
-        call.envs(binary.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        call.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
-        let call = call.stderr(std::process::Stdio::piped()).spawn().expect("started");
+        let call = detached(folder.path(), &["call", "text_echo", &format!("text={name}")]).spawn().expect("started");
         let [id] = &pending(folder.path())[..] else { panic!("one question") };
         answer(id);
         let output = call.wait_with_output().expect("ended");

@@ -3,7 +3,7 @@
 pub mod shop;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use sha2::{Digest, Sha256};
 
@@ -44,6 +44,42 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
 #[expect(clippy::expect_used, reason = "a test cannot go on without the binary")]
 pub fn toolpost(folder: &Path, args: &[&str]) -> Output {
     command(folder, args).output().expect("the binary is built: `cargo build --workspace`")
+}
+
+/// The same in a session of its own: without that it would ask at the terminal of whoever runs the tests.
+#[must_use]
+pub fn detached(folder: &Path, args: &[&str]) -> Command {
+    let binary = command(folder, args);
+    let mut command = Command::new("setsid");
+    command.arg("--wait").arg(binary.get_program()).args(binary.get_args()).current_dir(folder);
+    for (name, value) in binary.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The ids of the questions that wait, once there is one.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn pending(folder: &Path) -> Vec<String> {
+    for _ in 0..300 {
+        let output = toolpost(folder, &["approvals", "list", "--json"]);
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let questions = list.get("questions").and_then(|list| list.as_array()).cloned().unwrap_or_default();
+        let ids = questions.iter().filter_map(|question| Some(question.get("id")?.as_str()?.to_owned()));
+        let ids: Vec<String> = ids.collect();
+        if !ids.is_empty() {
+            return ids;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("nothing is pending")
 }
 
 /// All that a run printed, and its exit code, on one page.

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use toolpost_tests::{command, page, prebuilt};
+use toolpost_tests::{command, detached, page, pending, prebuilt};
 
 const SETTINGS: &str = "[secrets]\nTOKEN = { env = \"PLANTED\" }\n[limits]\nreader = \"1 KiB\"\n";
 
@@ -19,6 +19,15 @@ fn run(folder: &Path, planted: &str, args: &[&str]) -> String {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The files in which that stands.
+fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+    let holds = |file: &PathBuf| {
+        let bytes = std::fs::read(file).expect("readable");
+        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    };
+    files(folder).into_iter().filter(holds).collect()
 }
 
 #[test]
@@ -51,10 +60,7 @@ fn a_planted_secret_is_in_nothing_that_the_binary_prints_or_keeps() {
     assert!(run(folder, &planted, calls[3]).contains("it wrote: "));
     let kept = files(folder);
     assert!(kept.iter().any(|file| file.display().to_string().contains("artifacts/text_echo-")), "{kept:?}");
-    for file in kept {
-        let bytes = std::fs::read(&file).expect("readable");
-        assert!(!bytes.windows(8).any(|part| part == b"planted/"), "{file:?}");
-    }
+    assert_eq!(holding(folder, "planted/"), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -68,4 +74,32 @@ fn a_secret_argument_is_shown_to_nobody() {
     assert!(!wrong.contains("hunter2") && wrong.contains("expected a string, got ***"), "{wrong}");
     // The tool itself may say it.
     assert!(page(&["call", "text_echo", "text=hunter2"]).starts_with("--- stdout\nhunter2\n"));
+}
+
+#[test]
+fn what_an_edit_writes_into_a_secret_argument_is_printed_and_kept_nowhere() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let text = prebuilt("text");
+    let settings = format!(
+        "[components.text]\npath = {text:?}\n[components.text.tools.word-count]\neffect = \"destroys\"\n\
+         secret_arguments = [\"/text\"]\n"
+    );
+    std::fs::write(folder.join("toolpost.toml"), settings).expect("written");
+    for json in [&["--json"][..], &[]] {
+        let call = detached(folder, &["call", "text_word_count", "text=swordfish", "-vvv"]).spawn().expect("started");
+        let [id] = &pending(folder)[..] else { panic!("one question") };
+        let run = |args: &[&str]| page(&command(folder, args).output().expect("the binary is built"));
+        let edited = run(&[&["approvals", "edit", id, "text=TOPSECRET or more"], json].concat());
+        let called = page(&call.wait_with_output().expect("ended"));
+        assert!(called.contains("\"words\": 3"), "{called}");
+        let shown = run(&[&["approvals", "show", id], json].concat());
+        let logged = run(&[&["log"], json].concat());
+        for page in [edited, called, shown, logged] {
+            assert!(!page.contains("TOPSECRET") && !page.contains("swordfish"), "{page}");
+        }
+    }
+    for secret in ["TOPSECRET", "swordfish"] {
+        assert_eq!(holding(folder, secret), Vec::<PathBuf>::new());
+    }
 }

@@ -178,7 +178,7 @@ async fn answer(desk: &Desk, question: &Question, choice: Choice, as_json: bool)
         }
     }
     if as_json {
-        print::json(&json!({"ok": true, "question": question.id, "answer": answer}))?;
+        print::json(&json!({"ok": true, "question": question.id, "answer": answer.masked()}))?;
     } else {
         print::out(format!("{}: {} {}", question.id, question.tool, words(&answer.choice)))?;
     }

@@ -156,6 +156,18 @@ impl Database {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
+    /// Writes what was committed to its place, and empties the journal: what was overwritten stands in neither any more.
+    ///
+    /// # Errors
+    /// The disk.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it done, or as it was.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await?;
+        Ok(())
+    }
+
     /// Where to read.
     #[must_use]
     pub fn read(&self) -> &SqlitePool {

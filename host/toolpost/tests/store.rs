@@ -1,9 +1,17 @@
 //! The folder of what is kept, in the hands of several hosts at once.
 
-use std::os::unix::fs::PermissionsExt as _;
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
 use sqlx::Row as _;
-use toolpost::Store;
+use toolpost::approve::{Answered, Desk, State};
+use toolpost::core::catalog::shape::Shape;
+use toolpost::core::check::approve::{Answer, Choice};
+use toolpost::{Builder, Call, EffectClass, Native, Store};
 
 #[tokio::test]
 async fn what_several_hosts_write_at_once_is_all_there() {
@@ -44,4 +52,39 @@ async fn a_folder_that_cannot_be_made_is_an_error_that_says_so() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = Store::at(file.path().join("below")).state().await.unwrap_err();
     assert!(error.to_string().starts_with("the store: "), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_written_in_an_answer_is_on_no_disk_once_it_was_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::at(folder.path()));
+    let tool = Native::new("wipe", "").effect(EffectClass::Destroys).parameter("path", Shape::String);
+    let host = Builder::new().store(store.clone()).native(tool, |_| async { Ok(json!(null)) }).build().await.unwrap();
+    for choice in [
+        Choice::Edit { arguments: json!({"path": "TOPSECRET".repeat(1_000)}) },
+        Choice::Answer { value: json!(["TOPSECRET"]) },
+    ] {
+        let call = tokio::spawn({
+            let host = host.clone();
+            async move { host.call(Call::new("wipe", json!({"path": "a"}))).await }
+        });
+        let (desk, question) = loop {
+            let desk = Desk::of(&Arc::new(Store::at(folder.path())));
+            if let [filed] = &desk.pending().await.unwrap()[..] {
+                break (desk, filed.question.clone());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let answer = Answer { choice, by: "bob".into() };
+        assert_eq!(desk.answer(&question, &answer).await.unwrap(), Answered::Taken);
+        call.await.unwrap().result.unwrap();
+        assert_eq!(desk.find(&question.id).await.unwrap()[0].state, State::Answered(answer.masked()));
+        // The host still has its store open.
+        for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
+            let name = file.file_name();
+            let is_log = name.to_string_lossy().starts_with("log.db");
+            let bytes = std::fs::read(file.path()).unwrap();
+            assert!(is_log || !bytes.windows(9).any(|part| part == b"TOPSECRET"), "{name:?}");
+        }
+    }
 }

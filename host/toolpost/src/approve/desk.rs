@@ -1,7 +1,8 @@
 //! Where questions lie that another process may answer: in the store, as long as somebody waits.
 //!
 //! Whoever waits renews its sign of life; without it, a question is nobody's, and an answer to it changes nothing. An answer
-//! is written once, for the hash that was shown, in one transaction.
+//! is written once, for the hash that was shown, in one transaction. What was written in it (arguments may be secret) stays
+//! only until the one who waits has it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use sqlx::sqlite::SqliteRow;
 use tokio::time::{Instant, sleep};
 use toolpost_core::check::approve::{Answer, Approver, Pass, Question};
 
+use crate::mask::MASKED;
 use crate::store::{Store, StoreError};
 
 /// How long is waited between two looks, at first and at last.
@@ -22,6 +24,10 @@ const LOOK_LAST: Duration = Duration::from_millis(500);
 /// How often a sign of life is given, and how long it counts.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 const ALIVE_FOR_MS: i64 = 20_000;
+
+/// What was written in answers, left out: in that to one question, and in all that nobody will fetch any more.
+const FORGET: &str = "UPDATE questions SET answer = json_replace(answer, '$.arguments', ?1, '$.value', ?1) \
+     WHERE (id = ?2 OR expires_at < ?3) AND coalesce(answer ->> '$.arguments', answer ->> '$.value', ?1) <> ?1";
 
 /// How long questions that are over can still be looked at.
 const KEPT_FOR_MS: i64 = 7 * 86_400_000;
@@ -148,7 +154,8 @@ impl Desk {
             .bind(now + ALIVE_FOR_MS)
             .execute(&mut *write)
             .await?;
-        Ok(write.commit().await?)
+        write.commit().await?;
+        forget(&self.store, None).await
     }
 
     /// Waits for an answer, with a sign of life.
@@ -161,6 +168,10 @@ impl Desk {
             let row = sqlx::query("SELECT answer FROM questions WHERE id = ?").bind(&question.id);
             let answer: Option<String> = row.fetch_one(state.read()).await?.try_get("answer")?;
             if let Some(answer) = answer {
+                // It is tried again when nobody waits any more.
+                if let Err(error) = forget(&self.store, Some(&question.id)).await {
+                    tracing::warn!(%error, "what was written in an answer is still in the store");
+                }
                 return Ok(serde_json::from_str(&answer).map_err(sqlx::Error::decode)?);
             }
             if alive.elapsed() >= ALIVE_EVERY {
@@ -186,8 +197,10 @@ impl Drop for Waiting {
         let close = async move {
             let mut write = store.state().await?.write().await?;
             let close = sqlx::query("UPDATE questions SET closed = 1 WHERE id = ? AND answer IS NULL");
-            close.bind(id).execute(&mut *write).await?;
-            Ok::<_, StoreError>(write.commit().await?)
+            close.bind(&id).execute(&mut *write).await?;
+            write.commit().await?;
+            // It may have been answered when nobody looked any more.
+            forget(&store, Some(&id)).await
         };
         // Without it the question is taken for pending until its sign of life is too old.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -198,6 +211,18 @@ impl Drop for Waiting {
             });
         }
     }
+}
+
+/// Leaves out what was written in the answer to that question, and in those that nobody has fetched; from the disk too.
+async fn forget(store: &Store, id: Option<&str>) -> Result<(), StoreError> {
+    let state = store.state().await?;
+    let mut write = state.write().await?;
+    // What is overwritten would otherwise stay in the pages of the database.
+    sqlx::query("PRAGMA secure_delete = ON").execute(&mut *write).await?;
+    let forget = sqlx::query(FORGET).bind(MASKED).bind(id).bind(now_ms() - ALIVE_FOR_MS);
+    let forgotten = forget.execute(&mut *write).await?.rows_affected();
+    write.commit().await?;
+    if forgotten > 0 { state.settle().await } else { Ok(()) }
 }
 
 impl Approver for Desk {

@@ -16,7 +16,7 @@ use crate::call::{AcceptedCall, Caller};
 use crate::check::authorize::Pattern;
 use crate::check::repeat::{hash, text};
 use crate::effect::EffectClass;
-use crate::secret::Masker;
+use crate::secret::{MASK, Masker};
 
 /// What a person is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,6 +123,20 @@ pub(super) struct Why {
     pub(super) doubt: bool,
     /// Whether an answer can be written down for ever.
     pub(super) lasting: bool,
+}
+
+impl Answer {
+    /// The answer without what was written in it. Arguments and results are for the call that waits: who wrote them knows
+    /// them, and which of them are secret is known to the tool's host alone.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let choice = match &self.choice {
+            Choice::Edit { .. } => Choice::Edit { arguments: MASK.into() },
+            Choice::Answer { .. } => Choice::Answer { value: MASK.into() },
+            other => other.clone(),
+        };
+        Answer { choice, by: self.by.clone() }
+    }
 }
 
 impl Question {
