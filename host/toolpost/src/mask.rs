@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
+use toolpost_core::CallError;
 use toolpost_core::check::authorize::Pattern;
 
 /// What stands in the place of a value that is masked.
@@ -108,6 +109,20 @@ impl Masks {
     pub fn hides(&self, pointer: &str) -> bool {
         let parts: Vec<Cow<'_, str>> = pointer.split('/').skip(1).map(|part| unescaped(part).into()).collect();
         (1..=parts.len()).any(|end| parts.get(..end).is_some_and(|path| self.fits(path)))
+    }
+
+    /// Why a call failed, without the values of arguments that are masked; with `arguments` off, without any of them.
+    #[must_use]
+    pub fn message(&self, error: &CallError, arguments: bool) -> String {
+        let mut message = error.message.clone();
+        let faults = error.detail.as_ref().and_then(|detail| detail.get("faults")).and_then(Value::as_array);
+        for fault in faults.into_iter().flatten() {
+            let of = |key: &str| fault.get(key).and_then(Value::as_str).unwrap_or_default();
+            if !of("got").is_empty() && (!arguments || self.hides(of("pointer"))) {
+                message = message.replace(of("got"), MASKED);
+            }
+        }
+        message
     }
 
     fn fits(&self, path: &[Cow<'_, str>]) -> bool {

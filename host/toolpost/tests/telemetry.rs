@@ -133,7 +133,7 @@ async fn a_collector_gets_a_span_for_each_call_and_each_attempt_in_the_trace_tha
     assert!(said["toolpost.retry_wait_ms"].as_f64().unwrap() > 0.0);
     assert!(!said.contains_key("error.type") && !said.contains_key("gen_ai.tool.call.arguments"), "{said:?}");
     assert_eq!(attributes(&first.attributes)["error.type"], "tool_failed");
-    assert_eq!(first.status.as_ref().unwrap().message, "it is away");
+    assert_eq!(first.status.as_ref().unwrap().message, "tool_failed");
     assert_eq!(call.events[0].name, "toolpost.retry");
 }
 
@@ -148,6 +148,25 @@ async fn arguments_and_results_are_sent_only_when_asked_for_and_masked() {
         (&effect["toolpost.effect.action"], &effect["toolpost.effect.target"]),
         (&json!("files.read"), &json!("a.txt"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_words_of_a_failure_are_sent_only_with_content_and_masked() {
+    for (content, words) in
+        [(false, ["tool_failed", "tool_failed", "invalid_arguments"]), (true, ["it is away", "it is away", "***"])]
+    {
+        let spans = spans_of(content, async |host| {
+            call(host, "fails").await;
+            host.call(Call::new("reads", json!({"password": ["hunter2"]}))).await;
+        })
+        .await;
+        assert_eq!(spans.len(), words.len());
+        for (span, words) in spans.iter().zip(words) {
+            let message = &span.status.as_ref().unwrap().message;
+            assert!(message.contains(words) && !message.contains("hunter2"), "{message}");
+            assert!(content || message == words, "{message}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,7 @@ pub struct TelemetrySettings {
     #[serde(deserialize_with = "loopback")]
     #[schemars(with = "Option<String>")]
     pub prometheus: Option<SocketAddr>,
-    /// Set to true to have arguments and results in traces, masked as in the log. Default false.
+    /// Set to true to have arguments, results and the words of failures in traces, masked as in the log. Default false.
     pub content: bool,
 }
 

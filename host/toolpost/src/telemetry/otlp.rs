@@ -17,7 +17,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 use toolpost_core::tell::AttemptReport;
-use toolpost_core::{AcceptedCall, Call, CallId, Event, Outcome, Sink, Told};
+use toolpost_core::{AcceptedCall, Call, CallError, CallId, Event, Outcome, Sink, Told};
 
 use crate::mask::{Masks, cut};
 
@@ -50,8 +50,8 @@ struct Open {
 }
 
 impl Otlp {
-    /// Sends to the collector at that address, which may be away for a while. With `content`, arguments and results are
-    /// sent too, masked.
+    /// Sends to the collector at that address, which may be away for a while. With `content`, arguments, results
+    /// and the words of failures are sent too, masked.
     ///
     /// # Errors
     /// The address is none.
@@ -133,14 +133,14 @@ impl Open {
         }
     }
 
-    fn attempted(&mut self, report: &AttemptReport) {
+    fn attempted(&mut self, report: &AttemptReport, content: Option<&Masks>) {
         let Some(at) = self.attempts.iter().position(|(number, _)| *number == report.number) else { return };
         let (_, mut span) = self.attempts.remove(at);
         span.set_attribute(KeyValue::new("toolpost.fuel_used", count(report.fuel)));
         span.set_attribute(KeyValue::new("toolpost.mem_peak", count(report.memory_bytes_peak)));
         if let Some(error) = &report.error {
             span.set_attribute(KeyValue::new("error.type", error.kind.name()));
-            span.set_status(Status::error(error.message.clone()));
+            span.set_status(status(error, content));
         }
         span.end();
     }
@@ -174,7 +174,7 @@ impl Open {
             (Ok(_), None) => {}
             (Err(error), _) => {
                 self.call.set_attribute(KeyValue::new("error.type", error.kind.name()));
-                self.call.set_status(Status::error(cut(&error.message, CONTENT_BYTES_MAX).into_owned()));
+                self.call.set_status(status(error, content));
             }
         }
         self.call.end();
@@ -188,7 +188,7 @@ impl Sink for Otlp {
             Event::CallStarted { call } => self.start(told.begun, call),
             Event::CallAccepted { call } => self.with(told.begun, |open| open.accepted(call, content)),
             Event::AttemptStarted { number } => self.attempt(told.begun, *number),
-            Event::AttemptEnded { report } => self.with(told.begun, |open| open.attempted(report)),
+            Event::AttemptEnded { report } => self.with(told.begun, |open| open.attempted(report, content)),
             Event::Effect { effect } => self.with(told.begun, |open| {
                 let action = KeyValue::new("toolpost.effect.action", effect.action.clone());
                 open.event(
@@ -227,6 +227,12 @@ impl Drop for Otlp {
         let provider = self.provider.clone();
         std::thread::spawn(move || provider.shutdown_with_timeout(FLUSH_TIME_MAX));
     }
+}
+
+/// How it failed. The words for it may repeat arguments, or be the tool's own: they are content like these.
+fn status(error: &CallError, content: Option<&Masks>) -> Status {
+    let Some(masks) = content else { return Status::error(error.kind.name()) };
+    Status::error(cut(&masks.message(error, true), CONTENT_BYTES_MAX).into_owned())
 }
 
 /// The trace that a call says it belongs to; what is no `traceparent` begins a trace of its own.

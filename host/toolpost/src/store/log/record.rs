@@ -318,14 +318,7 @@ fn stream(captured: &Captured) -> Value {
 
 /// Why it failed, without the values of arguments that are masked.
 fn message(error: &CallError, settings: &LogSettings) -> String {
-    let mut message = error.message.clone();
-    let faults = error.detail.as_ref().and_then(|detail| detail.get("faults")).and_then(Value::as_array);
-    for fault in faults.into_iter().flatten() {
-        let of = |key: &str| fault.get(key).and_then(Value::as_str).unwrap_or_default();
-        if !of("got").is_empty() && (!settings.arguments || settings.mask.hides(of("pointer"))) {
-            message = message.replace(of("got"), MASKED);
-        }
-    }
+    let message = settings.mask.message(error, settings.arguments);
     cut(&message, MESSAGE_BYTES_MAX).into_owned()
 }
 
