@@ -120,6 +120,23 @@ async fn what_is_masked_is_nowhere_in_the_folder_whatever_becomes_of_the_call() 
 }
 
 #[tokio::test]
+async fn of_a_cast_that_is_masked_neither_what_came_nor_what_was_made_of_it_is_written_down() {
+    for said in ["", "[log]\narguments = false\nresults = false"] {
+        let (folder, store) = new_store();
+        let host = host(&store, said).await;
+        let outcome = call(&host, "echo", json!({"password": 4_711_815})).await;
+        assert_eq!(outcome.result.unwrap().value["password"], "4711815");
+        host.flush().await;
+        let told = story(&store, outcome.call.as_str()).await;
+        assert_eq!(told.events[0]["cast"], json!([{"pointer": "/password", "from": "***", "to": "***"}]));
+        for file in std::fs::read_dir(folder.path().join("kept")).unwrap().flatten() {
+            let bytes = std::fs::read(file.path()).unwrap();
+            assert!(!bytes.windows(7).any(|bytes| bytes == b"4711815"), "{:?}", file.path());
+        }
+    }
+}
+
+#[tokio::test]
 async fn arguments_and_results_are_left_out_where_the_settings_say_so() {
     let (_folder, store) = new_store();
     let host = host(&store, "[log]\narguments = false\nresults = false").await;

@@ -247,7 +247,7 @@ pub(super) fn cast(cast: &CastReport, settings: &LogSettings) -> String {
         json!({
             "pointer": change.pointer,
             "from": if hidden { MASKED } else { &change.from },
-            "to": change.to,
+            "to": if hidden { MASKED } else { &change.to },
         })
     });
     let changes: Vec<Value> = changes.collect();
