@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use sha2::{Digest as _, Sha256};
 use toolpost_core::catalog::settings::{bytes_between, bytes_within, number_within};
 use toolpost_core::check::approve::Rules;
@@ -123,6 +124,8 @@ pub struct HostSettings {
     /// How far arguments may be from a tool's schema: strict, safe or lax. Default "safe".
     pub cast: Option<Cast>,
     /// Where compiled code is kept. Default: the user's cache folder. The folder must belong to the user alone.
+    #[serde(default, deserialize_with = "folder")]
+    #[schemars(with = "Option<String>", length(min = 1))]
     pub cache: Option<PathBuf>,
     /// How much compiled code is kept. Default "1 GiB".
     pub cache_size: Option<Bytes>,
@@ -134,7 +137,9 @@ pub struct HostSettings {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSettings {
-    /// The folder. Default: one for each folder of settings, in the user's data folder.
+    /// The folder, in which nobody else can write. Default: one for each folder of settings, in the user's data folder.
+    #[serde(default, deserialize_with = "folder")]
+    #[schemars(with = "Option<String>", length(min = 1))]
     pub dir: Option<PathBuf>,
 }
 
@@ -288,6 +293,15 @@ pub(crate) fn rules(file: &Path) -> Result<Rules, Vec<Fault>> {
     let fault = |message| vec![Fault { file: file.to_owned(), line: None, message }];
     let (rules, faults) = read::all(&text_of(file).map_err(fault)?, file);
     if faults.is_empty() { Ok(rules) } else { Err(faults) }
+}
+
+/// A folder that has a name. Without one it would be the folder of the settings, which is for others to write to.
+fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let dir = PathBuf::deserialize(deserializer)?;
+    if dir.as_os_str().is_empty() {
+        return Err(D::Error::custom("expected the name of a folder; leave the key out for the default"));
+    }
+    Ok(Some(dir))
 }
 
 fn whole((settings, faults): (Settings, Vec<Fault>)) -> Result<Settings, Vec<Fault>> {

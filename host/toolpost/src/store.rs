@@ -3,6 +3,9 @@
 //! Several processes may use one folder at once: whatever decides something is one transaction that begins by taking the
 //! write lock. The databases are opened when they are first used.
 
+// For the user alone
+pub(crate) mod private;
+
 // Results that are too long for their reader, and the key of the host
 pub mod artifacts;
 mod key;
@@ -16,7 +19,6 @@ pub mod log;
 // What an operator wants of breakers
 pub mod orders;
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,7 +103,7 @@ impl Store {
     /// What decides whether something happens: each commit is on the disk before it counts (`synchronous = FULL`).
     ///
     /// # Errors
-    /// The folder cannot be made, or holds something else.
+    /// The folder cannot be made, holds something else, or others can write there.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the database closed, or open for the next one who asks.
@@ -123,17 +125,13 @@ impl Store {
     }
 }
 
-/// A folder for the user alone: what tools were called with is nobody else's business.
-fn make_dir(dir: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
 impl Database {
     async fn open(dir: &Path, name: &str, safety: SqliteSynchronous, schema: &'static str) -> Result<Self, StoreError> {
-        make_dir(dir)?;
+        private::make_dir(dir)?;
+        // The journals beside it get the same mode.
+        private::make_file(&dir.join(name))?;
         let options = SqliteConnectOptions::new()
             .filename(dir.join(name))
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(safety)
             .busy_timeout(BUSY_TIME_MAX)

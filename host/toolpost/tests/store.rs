@@ -1,8 +1,10 @@
 //! The folder of what is kept, in the hands of several hosts at once.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use sqlx::Row as _;
 use toolpost::approve::{Answered, Desk, State};
 use toolpost::core::catalog::shape::Shape;
 use toolpost::core::check::approve::{Answer, Choice};
-use toolpost::{Builder, Call, EffectClass, Native, Store};
+use toolpost::{Builder, Call, EffectClass, Native, Settings, Store};
 
 #[tokio::test]
 async fn what_several_hosts_write_at_once_is_all_there() {
@@ -86,5 +88,93 @@ async fn what_was_written_in_an_answer_is_on_no_disk_once_it_was_taken() {
             let bytes = std::fs::read(file.path()).unwrap();
             assert!(is_log || !bytes.windows(9).any(|part| part == b"TOPSECRET"), "{name:?}");
         }
+    }
+}
+
+/// A store that was used before.
+async fn used() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("kept");
+    Store::at(&dir).state().await.unwrap();
+    (folder, dir)
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// The settings of a host whose store is that folder.
+fn settings(dir: &Path) -> Settings {
+    let text = format!("store.dir = {}", json!(dir));
+    Settings::parse(&text, Path::new("toolpost.toml")).unwrap()
+}
+
+#[tokio::test]
+async fn a_folder_or_database_that_others_can_write_is_refused_with_what_would_help() {
+    for (name, mode) in [("", 0o770), ("", 0o702), ("state.db", 0o620), ("state.db", 0o606)] {
+        let (_folder, dir) = used().await;
+        let open = if name.is_empty() { dir.clone() } else { dir.join(name) };
+        set_mode(&open, mode);
+        let error = Store::at(&dir).state().await.unwrap_err().to_string();
+        let shown = open.display();
+        let words = format!("`{shown}` can be written by others; `chmod go-w {shown}` would make it yours alone");
+        assert_eq!(error, format!("the store: {words}"));
+        set_mode(&open, if name.is_empty() { 0o755 } else { 0o644 });
+        Store::at(&dir).state().await.expect("others may look where somebody has let them");
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_user_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can make it so.
+    }
+    let (_folder, dir) = used().await;
+    std::os::unix::fs::chown(&dir, Some(12_345), None).unwrap();
+    let error = Store::at(&dir).key().unwrap_err().to_string();
+    let words = format!("`{}` belongs to another user; name a folder of your own as `store.dir`", dir.display());
+    assert_eq!(error, format!("the store: {words}"));
+}
+
+#[tokio::test]
+async fn rules_that_others_can_have_written_allow_nothing() {
+    for open in ["rules.toml", ""] {
+        let (_folder, dir) = used().await;
+        std::fs::write(dir.join("rules.toml"), "[[always]]\ntools = [\"*\"]\n").unwrap();
+        set_mode(&dir.join("rules.toml"), 0o600);
+        let tool = || Native::new("wipe", "").effect(EffectClass::Destroys);
+        let load = async || {
+            let builder = Builder::new().settings(settings(&dir)).native(tool(), |_| async { Ok(json!(1)) });
+            let loaded = builder.load().await;
+            (loaded.host.call(Call::new("wipe", json!({}))).await.result, loaded.faults)
+        };
+        assert!(load().await.0.is_ok());
+        let open = dir.join(open);
+        set_mode(&open, 0o777);
+        let (result, faults) = load().await;
+        assert!(result.unwrap_err().message.contains("the rules in the store cannot be read"));
+        let fault = faults[0].to_string();
+        assert!(fault.contains("can be written by others; `chmod go-w "), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn databases_are_for_the_user_alone_whatever_others_may_by_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    store.state().await.unwrap().write().await.unwrap().commit().await.unwrap();
+    store.log().await.unwrap();
+    for name in ["state.db", "state.db-wal", "log.db"] {
+        let mode = folder.path().join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_name_is_a_fault() {
+    for key in ["store.dir", "host.cache"] {
+        let faults = Settings::parse(&format!("{key} = \"\""), Path::new("toolpost.toml")).unwrap_err();
+        let words = "toolpost.toml:1: expected the name of a folder; leave the key out for the default";
+        assert_eq!(faults.iter().map(ToString::to_string).collect::<Vec<_>>(), [words]);
     }
 }

@@ -1,19 +1,21 @@
 //! Compiled code on disk, so that a component is compiled once and not at every start.
 //!
 //! Compiled code is machine code: whoever can write it here runs what he likes in the host. So the folder is the user's
-//! alone (0700), an entry counts only when it is a plain file that nobody else owns or can write, and its bytes must have
+//! alone (0700), an entry counts only when it is a plain file that nobody else (but root) owns or can write, and its bytes must have
 //! the hash that stands in its own header. An entry is named by the hash of its form, the component, the version of the engine
 //! and all settings that went into the code. What does not hold is not loaded but made again.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Result, format_err};
+
+use crate::ours::is_ours;
 
 /// Marks a file as an entry of this cache, in this form.
 const MAGIC: &[u8; 16] = b"toolpost cwasm 2";
@@ -161,11 +163,6 @@ impl Cache {
         }
         Ok(())
     }
-}
-
-/// Whether nobody but this user can have written it.
-fn is_ours(meta: &std::fs::Metadata) -> bool {
-    meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0
 }
 
 /// The engine's version and all of its settings that go into the code, as text.

@@ -7,6 +7,7 @@
 // The engine
 mod cache;
 mod engine;
+mod ours;
 
 // A file becomes tools
 mod component;
@@ -30,4 +31,5 @@ pub use capability::net::client::NetOptions;
 pub use component::{COMPONENT_BYTES_MAX, Component, Function, LoadError, Refusal};
 pub use engine::{Allocation, Engine, EngineOptions, config, pool};
 pub use import::{Import, Power};
+pub use ours::{is_ours, is_owned};
 pub use state::State;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use toolpost_core::check::approve::{Question, Rulebook, Rules};
 
 use super::desk::now_ms;
 use crate::settings::{self, Fault};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, private};
 
 /// The name of the file in the folder of the store.
 const FILE_NAME: &str = "rules.toml";
@@ -65,8 +65,13 @@ impl Book {
     /// Reads the rules; no file is no rule.
     ///
     /// # Errors
-    /// Everything that is wrong with the file.
+    /// Everything that is wrong with the file; that others can write it, or the folder of the store.
     pub fn read(&self) -> Result<Rules, Vec<Fault>> {
+        for path in [self.store.dir(), &self.file] {
+            if let Some(message) = private::fault_of(path) {
+                return Err(vec![Fault { file: path.to_owned(), line: None, message }]);
+            }
+        }
         let absent = self.file.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
         if absent { Ok(Rules::default()) } else { settings::rules(&self.file) }
     }
@@ -113,11 +118,12 @@ fn entry(rule: &Rule, question: &Question) -> Result<String, String> {
 }
 
 /// Adds an entry in one write, so that nobody sees half of it.
-fn append(file: &Path, entry: &str) -> std::io::Result<()> {
-    if let Some(dir) = file.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+fn append(path: &Path, entry: &str) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        private::make_dir(dir)?;
     }
-    let mut file = std::fs::OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(file)?;
+    let mut file = std::fs::OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+    private::check(path, &file.metadata()?)?;
     let length = file.metadata()?.len();
     if length + entry.len() as u64 > settings::FILE_BYTES_MAX {
         return Err(std::io::Error::other("the file of rules is full; delete those that are not needed"));

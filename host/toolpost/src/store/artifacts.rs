@@ -18,7 +18,8 @@ use toolpost_core::Artifacts;
 use toolpost_core::tell::ArtifactError;
 use toolpost_core::tell::artifact::{Whole, artifact_name};
 
-use super::{Store, make_dir};
+use super::Store;
+use super::private::make_dir;
 use crate::settings::ArtifactSettings;
 
 /// How much all artifacts take, in bytes, and how long one is kept, unless settings say otherwise.

@@ -5,7 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{Store, StoreError, make_dir};
+use super::private::make_dir;
+use super::{Store, StoreError};
 
 impl Store {
     /// The key, made now if there is none. It blocks on the disk.
@@ -14,11 +15,11 @@ impl Store {
     /// The folder cannot be made, or holds something else.
     pub fn key(&self) -> Result<[u8; 32], StoreError> {
         let file = self.dir.join("key");
+        make_dir(&self.dir)?;
         match read(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             key => return Ok(key?),
         }
-        make_dir(&self.dir)?;
         let mut key = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut key)?;
         let part = self.dir.join(format!(".key-{:016x}.part", fastrand::u64(..)));
