@@ -396,6 +396,23 @@ async fn an_approval_that_comes_later_is_sealed_for_its_question_and_of_single_u
     assert!(why.as_str().unwrap().ends_with("is not pending; nothing was changed"), "{why}");
 }
 
+#[tokio::test]
+async fn a_web_hook_is_asked_without_a_callback_where_nobody_can_listen_for_it() {
+    let folder = folder();
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = format!("listen = \"{}\"\n", taken.local_addr().unwrap());
+    let (url, mut asked) = service(|asked| signed(&asked, json!({"decision": "allow"}), SECRET)).await;
+    let outcome = asked_over(&hook(folder.path(), &url, &listen), folder.path()).await;
+    assert_eq!(outcome.result.unwrap().value, json!("/a"));
+    let body: Value = serde_json::from_slice(&asked.recv().await.unwrap().1).unwrap();
+    assert_eq!(body.get("callback"), None);
+
+    let (url, _asked) = service(|_| StatusCode::ACCEPTED).await;
+    let outcome = asked_over(&hook(folder.path(), &url, &listen), folder.path()).await;
+    let behind = outcome.result.unwrap_err().source.unwrap().to_string();
+    assert!(behind.starts_with("web hook: it answers later, and `127.0.0.1:"), "{behind}");
+}
+
 #[test]
 fn an_old_signature_and_a_short_secret_are_worth_nothing() {
     let seal = Seal::new(SECRET.as_bytes()).unwrap();

@@ -1,8 +1,9 @@
 //! A service that is asked over HTTP. It gets the question, signed, and answers at once or later.
 //!
 //! A `200` carries the answer. A `202` says that it comes later, to the callback that stands in the question, with the token
-//! that stands there. Either way the answer names the question and its hash, and is signed with the same secret: whoever can
-//! only see or change what travels cannot allow anything. Anything else means that the next one is asked.
+//! that stands there; a question for whose answer nobody can listen has none. Either way the answer names the question and its
+//! hash, and is signed with the same secret: whoever can only see or change what travels cannot allow anything. Anything else
+//! means that the next one is asked.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -74,10 +75,14 @@ impl Webhook {
     async fn post(&self, question: &Question) -> Result<Answer, String> {
         let mut body = json!({"question": question, "shown": question.shown().lines});
         let later = match &self.callback {
-            Some(callback) => Some(callback.expect(question).await?),
-            None => None,
+            Some(callback) => callback.expect(question).await,
+            None => Err("`approval.webhook.listen` is not set".into()),
         };
-        if let (Some(later), Some(body)) = (&later, body.as_object_mut()) {
+        // An answer at once needs no place to come to.
+        if let (Err(why), true) = (&later, self.callback.is_some()) {
+            tracing::warn!(question = question.id, why, "the web hook is asked without a callback");
+        }
+        if let (Ok(later), Some(body)) = (&later, body.as_object_mut()) {
             body.insert("callback".into(), json!({"url": later.url.as_str(), "token": later.token}));
         }
         let body = serde_json::to_vec(&body).map_err(|error| error.to_string())?;
@@ -86,8 +91,8 @@ impl Webhook {
         let response = request.send().await.map_err(|error| error.without_url().to_string())?;
         match (response.status(), later) {
             (StatusCode::OK, _) => self.read(response, question).await,
-            (StatusCode::ACCEPTED, Some(later)) => later.answer().await,
-            (StatusCode::ACCEPTED, None) => Err("it answers later, and `approval.webhook.listen` is not set".into()),
+            (StatusCode::ACCEPTED, Ok(later)) => later.answer().await,
+            (StatusCode::ACCEPTED, Err(why)) => Err(format!("it answers later, and {why}")),
             (status, _) => Err(format!("it answered with {status}")),
         }
     }
