@@ -32,6 +32,23 @@ async fn a_question_that_nobody_answers_expires_and_is_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn why_nobody_answered_is_told_to_the_operator_and_not_to_the_caller() {
+    // One passes while the other lets the time go by; or all pass.
+    let waiting = Approval::default().then(Person::quick([])).beside(Person::slow([]));
+    let nobody = Approval::default().then(Person::quick([])).beside(Person::quick([]));
+    let both = "person: out to lunch; person: out to lunch";
+    for (approval, what, why) in [(waiting, Decided::Expired, "person: out to lunch"), (nobody, Decided::Unasked, both)]
+    {
+        let outcome = call(&host(approval).0, "delete", "/a").await;
+        let decision = &outcome.report.decisions[0];
+        assert_eq!((decision.what, decision.why.as_deref()), (what, Some(why)));
+        let error = outcome.result.unwrap_err();
+        assert_eq!(error.source.as_ref().unwrap().to_string(), why);
+        assert!(!error.message.contains("lunch"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_waits_for_an_answer_holds_no_place_and_no_clock() {
     let person = Person::slow([Choice::Allow]);
     let (host, _) = host(Approval::default().waiting(seconds(1_000), 5).then(person.clone()));

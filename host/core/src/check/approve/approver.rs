@@ -4,12 +4,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 
 use super::question::{Answer, Question};
+use crate::secret::Masker;
 
 /// Somebody who can be asked: a person at a terminal, a service, a program.
 pub trait Approver: Send + Sync {
@@ -45,6 +46,24 @@ impl std::fmt::Display for Pass {
     }
 }
 
+/// Why those who were asked had no answer, in the order in which they said so. It is there also when the time is over.
+#[derive(Default)]
+pub(super) struct Passes(Mutex<Vec<Pass>>);
+
+impl Passes {
+    fn add(&self, pass: Pass, question: &Question) {
+        tracing::warn!(question = question.id, approver = pass.approver, why = pass.why, "an approver has no answer");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(pass);
+    }
+
+    /// All of them in words; none where nobody had passed.
+    pub(super) fn words(&self, masker: &Masker) -> Option<String> {
+        let passes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let words: Vec<String> = passes.iter().map(Pass::to_string).collect();
+        (!words.is_empty()).then(|| masker.text(&words.join("; ")).into_owned())
+    }
+}
+
 /// All who can be asked.
 #[derive(Clone, Default)]
 pub(super) struct Approvers {
@@ -55,44 +74,42 @@ pub(super) struct Approvers {
 }
 
 impl Approvers {
-    /// The first answer; or why nobody has one.
-    pub(super) async fn ask(&self, question: &Question) -> Result<Answer, Vec<Pass>> {
-        let chain = pin!(in_turn(&self.chain, question));
-        let beside = pin!(at_once(&self.beside, question));
+    /// The first answer; why others have none is in the passes.
+    pub(super) async fn ask(&self, question: &Question, passes: &Passes) -> Option<Answer> {
+        let chain = pin!(in_turn(&self.chain, question, passes));
+        let beside = pin!(at_once(&self.beside, question, passes));
         match select(chain, beside).await {
-            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
-            Either::Left((Err(passes), others)) => others.await.map_err(|more| [passes, more].concat()),
-            Either::Right((Err(passes), others)) => others.await.map_err(|more| [more, passes].concat()),
+            Either::Left((Some(answer), _)) | Either::Right((Some(answer), _)) => Some(answer),
+            Either::Left((None, others)) => others.await,
+            Either::Right((None, others)) => others.await,
         }
     }
 }
 
-async fn in_turn(approvers: &[Arc<dyn Approver>], question: &Question) -> Result<Answer, Vec<Pass>> {
-    let mut passes = Vec::new();
+async fn in_turn(approvers: &[Arc<dyn Approver>], question: &Question, passes: &Passes) -> Option<Answer> {
     for approver in approvers {
-        match one(approver, question).await {
-            Ok(answer) => return Ok(answer),
-            Err(pass) => passes.push(pass),
+        let answer = one(approver, question, passes).await;
+        if answer.is_some() {
+            return answer;
         }
     }
-    Err(passes)
+    None
 }
 
-async fn at_once(approvers: &[Arc<dyn Approver>], question: &Question) -> Result<Answer, Vec<Pass>> {
-    let mut asked: Vec<_> = approvers.iter().map(|approver| one(approver, question).boxed()).collect();
-    let mut passes = Vec::new();
+async fn at_once(approvers: &[Arc<dyn Approver>], question: &Question, passes: &Passes) -> Option<Answer> {
+    let mut asked: Vec<_> = approvers.iter().map(|approver| one(approver, question, passes).boxed()).collect();
     while !asked.is_empty() {
         let (answer, _, rest) = futures_util::future::select_all(asked).await;
-        match answer {
-            Ok(answer) => return Ok(answer),
-            Err(pass) => passes.push(pass),
+        if answer.is_some() {
+            return answer;
         }
         asked = rest;
     }
-    Err(passes)
+    None
 }
 
-async fn one(approver: &Arc<dyn Approver>, question: &Question) -> Result<Answer, Pass> {
+async fn one(approver: &Arc<dyn Approver>, question: &Question, passes: &Passes) -> Option<Answer> {
     let asked = AssertUnwindSafe(async { approver.ask(question).await });
-    asked.catch_unwind().await.unwrap_or_else(|_| Err(Pass::new("an approver", "it panicked")))
+    let answer = asked.catch_unwind().await.unwrap_or_else(|_| Err(Pass::new("an approver", "it panicked")));
+    answer.map_err(|pass| passes.add(pass, question)).ok()
 }

@@ -34,7 +34,7 @@ pub use self::decision::{Decided, Decision};
 pub use self::question::{Answer, Choice, Question, Risk};
 pub use self::rules::Rules;
 
-use self::approver::Approvers;
+use self::approver::{Approvers, Passes};
 use self::pending::{Bound, Pending, Session, Settled};
 use self::question::{Why, binding, hex};
 use self::rules::{Action, Misfit, Placed, Rule, Subject};
@@ -317,13 +317,15 @@ impl Approval {
             let told = |what, by: &str| Decision { question: Some(question.id.clone()), ..decision(what, by) };
             let answer = match &*settled {
                 Settled::Answered { answer, .. } => answer,
-                Settled::Expired => {
-                    trail.decided(told(Decided::Expired, "nobody"));
-                    return Err(expired(&call, self.timeout));
+                Settled::Expired(passes) => {
+                    let behind = passes.words(&trail.teller.masker());
+                    trail.decided(Decision { why: behind.clone(), ..told(Decided::Expired, "nobody") });
+                    return Err(because(expired(&call, self.timeout), behind));
                 }
                 Settled::Unasked(passes) => {
-                    trail.decided(told(Decided::Unasked, "nobody"));
-                    return Err(unasked(&call, why, passes));
+                    let behind = passes.words(&trail.teller.masker());
+                    trail.decided(Decision { why: behind.clone(), ..told(Decided::Unasked, "nobody") });
+                    return Err(because(unasked(&call, why), behind));
                 }
             };
             // A key that cannot be made was refused before anybody is asked.
@@ -376,13 +378,11 @@ impl Approval {
 
     /// From a question to its answer. It belongs to all calls that wait for it.
     async fn settle(self: Arc<Self>, question: Arc<Question>) -> Settled {
-        let answered = match tokio::time::timeout(self.timeout, self.approvers.ask(&question)).await {
-            Ok(answered) => answered,
-            Err(_) => return Settled::Expired,
-        };
-        let mut answer = match answered {
-            Ok(answer) => answer,
-            Err(passes) => return Settled::Unasked(passes),
+        let passes = Passes::default();
+        let mut answer = match tokio::time::timeout(self.timeout, self.approvers.ask(&question, &passes)).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Settled::Unasked(passes),
+            Err(_) => return Settled::Expired(passes),
         };
         answer.choice = match (answer.choice, &question.always) {
             (Choice::AllowAlways, Some(rule)) if self.keep(rule, &question).await => Choice::AllowAlways,
@@ -450,14 +450,21 @@ fn expired(call: &AcceptedCall, timeout: Duration) -> CallError {
         .with_help(format!("call again later; {}", allowing(call)))
 }
 
-fn unasked(call: &AcceptedCall, why: &Why, passes: &[Pass]) -> CallError {
-    let behind: Vec<String> = passes.iter().map(Pass::to_string).collect();
+fn unasked(call: &AcceptedCall, why: &Why) -> CallError {
     if why.doubt {
         let error = CallError::new(ErrorKind::RepeatedCall, Stage::Check, why.words.clone());
-        return error.with_help("try something else, or say that you are stuck").because(behind.join("; "));
+        return error.with_help("try something else, or say that you are stuck");
     }
     let words = format!("`{}` may run only when somebody agrees, and nobody can be asked", call.tool.name);
-    CallError::new(ErrorKind::Declined, Stage::Check, words).with_help(allowing(call)).because(behind.join("; "))
+    CallError::new(ErrorKind::Declined, Stage::Check, words).with_help(allowing(call))
+}
+
+/// What those who were asked said, for the operator alone.
+fn because(error: CallError, behind: Option<String>) -> CallError {
+    match behind {
+        Some(behind) => error.because(behind),
+        None => error,
+    }
 }
 
 /// The lines of settings that would let the call run.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
-use super::approver::Pass;
+use super::approver::Passes;
 use super::question::{Answer, Choice, Question};
 use crate::guard::replay::RecordKey;
 use crate::tell::{CallError, ErrorKind, Stage};
@@ -38,10 +38,10 @@ struct Waiting {
 pub(super) enum Settled {
     /// Somebody answered. What lets one call run is taken by one: by its idempotency key, where it has one.
     Answered { answer: Answer, taken: Mutex<Option<Option<RecordKey>>> },
-    /// Nobody did in time.
-    Expired,
+    /// Nobody did in time; those who were asked may have said why.
+    Expired(Passes),
     /// Nobody could be asked.
-    Unasked(Vec<Pass>),
+    Unasked(Passes),
 }
 
 impl Settled {
