@@ -157,6 +157,34 @@ async fn only_so_many_questions_wait_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_so_many_equal_calls_wait_for_one_question() {
+    let person = Person::slow([Choice::AllowSession]);
+    let (host, _) = host(Approval::default().then(person.clone()));
+    let twin = || {
+        let host = host.clone();
+        tokio::spawn(async move { call_in(&host, Some("s"), "delete", json!({"path": "/a"})).await.result })
+    };
+    let mut twins: Vec<_> = (0..1_024).map(|_| twin()).collect();
+    sleep(seconds(1)).await;
+    let error = twin().await.unwrap().unwrap_err();
+    assert_eq!((error.kind, error.retry_after), (ErrorKind::Busy, Some(seconds(10))));
+    assert_eq!(
+        error.message,
+        "1024 equal calls wait for the answer to one question already; wait for the answer to one of them"
+    );
+    // Whoever goes away makes room.
+    twins.pop().unwrap().abort();
+    sleep(seconds(1)).await;
+    twins.push(twin());
+    sleep(seconds(1)).await;
+    assert_eq!(person.times(), 1);
+    person.go.add_permits(1);
+    for twin in twins {
+        assert!(twin.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_who_are_asked_beside_the_others_answer_first_if_they_can() {
     let (slow, quick) = (Person::slow([Choice::Allow]), Person::quick([deny("from afar")]));
     let (host, _) = host(Approval::default().then(slow.clone()).beside(quick));

@@ -18,6 +18,12 @@ use crate::tell::{CallError, ErrorKind, Stage};
 /// The most answers for a session that are kept in mind; beyond that the oldest is forgotten.
 const SESSION_ANSWERS_MAX: usize = 10_000;
 
+/// The most calls that wait for one question. Each holds its arguments, and all of them wake at its answer.
+const JOINED_MAX: usize = 1_024;
+
+/// When it may help to come again, where too many wait.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
 /// What a call is known by.
 pub(super) type Bound = [u8; 32];
 
@@ -114,7 +120,11 @@ impl Pending {
         if let Some(known) = waiting.get(&bound)
             && let Some(asked) = known.asked.as_ref().and_then(WeakShared::upgrade)
         {
-            return Ok((known.question.clone(), asked));
+            // This one is counted already.
+            return match asked.strong_count() {
+                Some(count) if count > JOINED_MAX => Err(crowded()),
+                _ => Ok((known.question.clone(), asked)),
+            };
         }
         if waiting.len() >= self.pending_max {
             return Err(self.full());
@@ -140,8 +150,15 @@ impl Pending {
         let words = format!("{} questions wait for an answer already", self.pending_max);
         CallError::new(ErrorKind::Busy, Stage::Check, words)
             .with_help("call again later, or raise `approval.max_pending`")
-            .retry_after(Duration::from_secs(10))
+            .retry_after(AGAIN_AFTER)
     }
+}
+
+fn crowded() -> CallError {
+    let words = format!("{JOINED_MAX} equal calls wait for the answer to one question already");
+    CallError::new(ErrorKind::Busy, Stage::Check, words)
+        .with_help("wait for the answer to one of them")
+        .retry_after(AGAIN_AFTER)
 }
 
 /// What was allowed for a session: each call by what it is bound to, which has the session in it.
