@@ -42,7 +42,7 @@ repeated_call | policy | no | no
 rate_limited | policy | no | no
 busy | policy | no | no
 circuit_open | policy | no | no
-key_in_use | caller | no | no
+key_in_use | policy | no | no
 key_reused | caller | no | no
 outcome_unknown | caller | no | no
 capability_denied | policy | no | no

@@ -22,6 +22,14 @@ fn host() -> Host {
     catalog.add(Native::new("slowly", "").parameter("n", number.clone()).run(slowly)).unwrap();
     let failing = |_| async { Err(CallError::new(ErrorKind::ToolFailed { retryable: false }, Stage::Run, "no")) };
     catalog.add(Native::new("failing", "").parameter("n", number.clone()).run(failing)).unwrap();
+    for (name, kind, stage) in [
+        ("in_use", ErrorKind::KeyInUse, Stage::Guard),
+        ("unknown_before", ErrorKind::OutcomeUnknown, Stage::Guard),
+        ("unknown_now", ErrorKind::OutcomeUnknown, Stage::Run),
+    ] {
+        let failing = move |_| async move { Err(CallError::new(kind, stage, "nobody knows")) };
+        catalog.add(Native::new(name, "").parameter("n", number.clone()).run(failing)).unwrap();
+    }
     let busy = |_| async { Err(CallError::new(ErrorKind::QuotaExceeded, Stage::Run, "no more")) };
     catalog.add(Native::new("limited", "").parameter("n", number.clone()).run(busy)).unwrap();
     // Nobody is asked here: only what is told, and what is refused.
@@ -156,6 +164,23 @@ async fn what_a_policy_refuses_is_neither_a_repetition_nor_a_failure() {
         let error = call(&host, Some("s"), "limited", json!(1)).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::QuotaExceeded);
     }
+}
+
+#[tokio::test]
+async fn asking_again_how_it_stands_with_a_key_is_neither_a_repetition_nor_a_failure() {
+    let host = host();
+    for tool in ["in_use", "unknown_before"] {
+        for _ in 0..40 {
+            let error = call(&host, Some("s"), tool, json!(1)).await.unwrap_err();
+            assert_ne!(error.kind, ErrorKind::RepeatedCall, "{tool}");
+        }
+    }
+    // A call that may have changed something is one that has failed.
+    let kind = async |n| call(&host, Some("s"), "unknown_now", json!(n)).await.unwrap_err().kind;
+    for n in 0..25 {
+        assert_eq!(kind(n).await, ErrorKind::OutcomeUnknown, "{n}");
+    }
+    assert_eq!(kind(25).await, ErrorKind::RepeatedCall);
 }
 
 #[tokio::test]

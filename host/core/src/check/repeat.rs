@@ -175,6 +175,8 @@ impl Remembered {
             Ok(output) => hash(&[b"ok", &text(&output.value)]),
             // What a policy refuses for now is no result, and asking again later is what it wants.
             Err(error) if error.kind.rule().fault == Fault::Policy => return None,
+            // An earlier call has failed so, and this one asked only how it stands. The one that ran has failed.
+            Err(error) if (error.kind, error.stage) == (ErrorKind::OutcomeUnknown, Stage::Guard) => return None,
             Err(error) => hash(&[b"err", error.kind.name().as_bytes(), error.message.as_bytes()]),
         };
         let RepeatSettings { window, warn, .. } = self.memory.settings;

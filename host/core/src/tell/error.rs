@@ -128,9 +128,9 @@ impl ErrorKind {
                 rule(Fault::Policy, Retry::No, false)
             }
             ErrorKind::RateLimited | ErrorKind::Busy | ErrorKind::CircuitOpen => rule(Fault::Policy, Retry::No, false),
-            ErrorKind::KeyInUse | ErrorKind::KeyReused | ErrorKind::OutcomeUnknown => {
-                rule(Fault::Caller, Retry::No, false)
-            }
+            // It goes by itself, like a place that is taken.
+            ErrorKind::KeyInUse => rule(Fault::Policy, Retry::No, false),
+            ErrorKind::KeyReused | ErrorKind::OutcomeUnknown => rule(Fault::Caller, Retry::No, false),
             ErrorKind::CapabilityDenied | ErrorKind::QuotaExceeded => rule(Fault::Policy, Retry::No, false),
             // The same input comes to the same end.
             ErrorKind::OutOfFuel | ErrorKind::OutOfMemory | ErrorKind::OutputTooLarge | ErrorKind::Trapped => {
