@@ -183,6 +183,40 @@ async fn asking_again_how_it_stands_with_a_key_is_neither_a_repetition_nor_a_fai
     assert_eq!(kind(25).await, ErrorKind::RepeatedCall);
 }
 
+#[test]
+fn counts_that_can_never_be_reached_are_faults() {
+    let read = |said: Value| serde_json::from_value::<RepeatSettings>(said).map_err(|error| error.to_string());
+    for said in [
+        json!({}),
+        json!({"failures": 1}),
+        json!({"warn": 1, "ask": 8}),
+        json!({"warn": 9, "ask": 9, "refuse": 9, "window": 9}),
+    ] {
+        assert!(read(said.clone()).is_ok(), "{said}");
+    }
+    for (said, words) in [
+        (
+            json!({"warn": 6}),
+            "`warn` (6) is above `ask` (5): nobody would be told before; raise `ask`, or lower `warn`",
+        ),
+        (
+            json!({"ask": 100}),
+            "`ask` (100) is above `refuse` (8): nobody would ever be asked; raise `refuse`, or set both to the same to \
+             have nobody asked",
+        ),
+        (
+            json!({"refuse": 31}),
+            "`refuse` (31) is above `window` (30): so many calls are not kept in mind; raise `window`",
+        ),
+        (
+            json!({"window": 7}),
+            "`refuse` (8) is above `window` (7): so many calls are not kept in mind; raise `window`",
+        ),
+    ] {
+        assert_eq!(read(said), Err(words.to_owned()));
+    }
+}
+
 #[tokio::test]
 async fn very_many_sessions_take_no_more_room_and_the_latest_are_kept() {
     let host = host();

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::JsonSchema;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -23,9 +24,9 @@ const CALLS_MOST: u64 = 10_000;
 const CIRCLE_MAX: usize = 3;
 
 /// When repetition is told, and when it is stopped. A count is of the times in a row that a call was made with the same
-/// result, the next one included.
+/// result, the next one included. No count is above the next one, and the window holds them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct RepeatSettings {
     /// Calls of a session that are kept in mind, 1 to 10000. Default 30.
     #[serde(deserialize_with = "count")]
@@ -52,6 +53,41 @@ pub struct RepeatSettings {
 impl Default for RepeatSettings {
     fn default() -> Self {
         RepeatSettings { window: 30, warn: 3, ask: 5, refuse: 8, failures: 25 }
+    }
+}
+
+impl<'de> Deserialize<'de> for RepeatSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let settings = RepeatSettings::deserialize(deserializer)?;
+        settings.fit().map_err(D::Error::custom)?;
+        Ok(settings)
+    }
+}
+
+impl RepeatSettings {
+    /// Whether every count can be reached.
+    ///
+    /// # Errors
+    /// One never is, and what would help.
+    fn fit(&self) -> Result<(), String> {
+        let RepeatSettings { window, warn, ask, refuse, .. } = *self;
+        if warn > ask {
+            return Err(format!(
+                "`warn` ({warn}) is above `ask` ({ask}): nobody would be told before; raise `ask`, or lower `warn`"
+            ));
+        }
+        if ask > refuse {
+            return Err(format!(
+                "`ask` ({ask}) is above `refuse` ({refuse}): nobody would ever be asked; raise `refuse`, or set both to \
+                 the same to have nobody asked"
+            ));
+        }
+        if refuse > window {
+            return Err(format!(
+                "`refuse` ({refuse}) is above `window` ({window}): so many calls are not kept in mind; raise `window`"
+            ));
+        }
+        Ok(())
     }
 }
 
