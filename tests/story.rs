@@ -363,13 +363,32 @@ fn an_isolated_tool_is_refused_until_it_is_released() {
 }
 
 #[test]
+fn an_order_to_a_tool_that_is_not_there_is_refused_unless_it_is_meant() {
+    let folder = folder();
+    let order = |args: &[&str]| run(folder.path(), &[&["breakers"], args].concat());
+    assert_snapshot!(order(&["isolate", "divide_devide"]), @"
+    --- stderr
+    error: no tool of these settings is named `divide_devide`; did you mean `divide_divide`? `--force` orders it all the same, for other hosts of the store
+    --- exit 2
+    ");
+    assert_snapshot!(order(&["disable", "elsewhere", "shop.test:443"]), @"
+    --- stderr
+    error: no tool of these settings is named `elsewhere`; `--force` orders it all the same, for other hosts of the store
+    --- exit 2
+    ");
+    assert!(order(&["disable", "elsewhere", "--force"]).ends_with("exit 0"));
+    // What was ordered can be taken back whatever became of the tool.
+    assert!(order(&["release", "elsewhere"]).ends_with("exit 0"));
+}
+
+#[test]
 fn an_order_may_be_about_a_server_as_one_tool_knows_it() {
     let (folder, _timeless) = (folder(), timeless());
     let order = |args: &[&str]| {
         let mut command = command(folder.path(), &[&["breakers"], args].concat());
         page(&command.env("USER", "ann").output().expect("the binary is built"))
     };
-    assert_snapshot!(order(&["isolate", "orders_create", "Shop.example.com:443", "--for", "10m", "--json"]), @r#"
+    assert_snapshot!(order(&["isolate", "orders_create", "Shop.example.com:443", "--for", "10m", "--force", "--json"]), @r#"
     --- stdout
     {
       "ok": true,

@@ -5,12 +5,14 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
-use toolpost::Store;
+use toolpost::core::catalog::cast::nearest;
 use toolpost::core::catalog::settings::Span;
 use toolpost::core::guard::breaker::{Key, Scope};
+use toolpost::settings::TelemetrySettings;
 use toolpost::store::orders::{Action, Order};
+use toolpost::{Builder, Store};
 
-use crate::args::ConfigArgs;
+use crate::args::{ConfigArgs, load};
 use crate::exit::{Exit, Stop};
 use crate::log::time;
 use crate::print::{self, DIM};
@@ -31,13 +33,13 @@ enum OrderCommand {
     /// Have a tool's calls refused, or its requests to a server, in all hosts of these settings
     Isolate {
         #[command(flatten)]
-        order: OrderArgs,
+        order: NewOrderArgs,
         /// For so long, for example 10m; without it, until `release`
         #[arg(long = "for", value_name = "SPAN")]
         span: Option<Span>,
     },
     /// Have a tool's calls let through, or its requests to a server, however they fail
-    Disable(OrderArgs),
+    Disable(NewOrderArgs),
     /// End what `isolate` or `disable` began
     Release(OrderArgs),
     /// Have forgotten what happened to a tool, or between it and a server, and what was ordered
@@ -56,12 +58,32 @@ struct OrderArgs {
     why: String,
 }
 
+#[derive(Debug, Args)]
+struct NewOrderArgs {
+    #[command(flatten)]
+    order: OrderArgs,
+    /// Also for a tool that these settings do not name: other hosts may use the same store
+    #[arg(long)]
+    force: bool,
+}
+
+impl NewOrderArgs {
+    /// The order, if there is such a tool.
+    async fn known(self, config: &ConfigArgs) -> Result<OrderArgs, Stop> {
+        watched(&self.order)?;
+        if !self.force {
+            is_known(&self.order.tool, config).await?;
+        }
+        Ok(self.order)
+    }
+}
+
 pub(crate) async fn run(args: BreakersArgs) -> Result<Exit, Stop> {
     let store = args.config.store()?;
     let (action, order, span) = match args.order {
         None => return list(&store, args.json).await,
-        Some(OrderCommand::Isolate { order, span }) => (Action::Isolate, order, span),
-        Some(OrderCommand::Disable(order)) => (Action::Disable, order, None),
+        Some(OrderCommand::Isolate { order, span }) => (Action::Isolate, order.known(&args.config).await?, span),
+        Some(OrderCommand::Disable(order)) => (Action::Disable, order.known(&args.config).await?, None),
         Some(OrderCommand::Release(order)) => (Action::Release, order, None),
         Some(OrderCommand::Reset(order)) => (Action::Reset, order, None),
     };
@@ -136,6 +158,26 @@ fn in_parts(shown: &impl Serialize, breaker: &str) -> Value {
         }
     }
     value
+}
+
+/// Whether the settings have that tool, as far as they say which there are: an order that is misspelled would do nothing.
+async fn is_known(tool: &str, config: &ConfigArgs) -> Result<(), Stop> {
+    let (mut settings, faults) = config.examine();
+    if !faults.is_empty() || settings.components.is_empty() {
+        return Ok(());
+    }
+    // Nobody else is told of it, and no port is opened for it.
+    settings.telemetry = TelemetrySettings::default();
+    let loaded = load(Builder::new().settings(settings).in_memory()).await;
+    let catalog = loaded.host.catalog();
+    let names: Vec<&str> = catalog.tools().map(|tool| tool.name.as_str()).collect();
+    // What cannot be loaded now may have it.
+    if names.contains(&tool) || !loaded.faults.is_empty() {
+        return Ok(());
+    }
+    let near = nearest(tool, names.into_iter()).map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+    let help = "`--force` orders it all the same, for other hosts of the store";
+    Err(Stop::usage(format!("no tool of these settings is named `{tool}`; {near}{help}")))
 }
 
 /// What the breaker watches that an operator means.
