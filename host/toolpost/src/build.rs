@@ -328,7 +328,8 @@ impl Builder {
         for make in &self.natives {
             let mut tool = make(self.base());
             tool.limits = tool.limits.with(&self.overrides);
-            if let Err(why) = tool.guards.cache.fits(tool.effect) {
+            let unfit = [tool.guards.idempotency.fits(&tool.parameters), tool.guards.cache.fits(tool.effect)];
+            for why in unfit.into_iter().filter_map(Result::err) {
                 faults.push(Fault { subject: format!("tool `{}`", tool.name), message: why });
             }
             if let Err(error) = catalog.add(tool) {

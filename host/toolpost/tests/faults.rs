@@ -159,6 +159,18 @@ async fn results_are_not_kept_of_a_tool_whose_effect_does_not_allow_it() {
 }
 
 #[tokio::test]
+async fn a_native_tool_whose_key_is_made_of_what_it_does_not_take_is_a_fault() {
+    let native = |field: &str| {
+        let text = format!("guard.idempotency.key = {{ fields = [\"/{field}\"] }}");
+        let tool = Native::new("say", "").parameter("words", toolpost::core::catalog::shape::Shape::String);
+        builder(&text).native(tool, |_| async { Ok(json!(1)) })
+    };
+    assert_eq!(told(&native("words").load().await), [""; 0]);
+    let fault = "tool `say`: `guard.idempotency` makes its key from `/order_id`, which it does not take";
+    assert_eq!(told(&native("order_id").load().await), [fault]);
+}
+
+#[tokio::test]
 async fn secret_arguments_that_do_not_exist_are_a_fault_and_not_passed_over() {
     let text = |pointer: &str| {
         format!("[components.text]\npath = \"text.wasm\"\ntools.echo.secret_arguments = [\"{pointer}\"]")
