@@ -120,6 +120,38 @@ async fn what_is_masked_is_nowhere_in_the_folder_whatever_becomes_of_the_call() 
 }
 
 #[tokio::test]
+async fn of_a_name_that_is_looked_for_only_the_star_and_the_question_mark_are_special() {
+    let (_folder, store) = new_store();
+    let host = host(&store, "").await;
+    for tool in ["a[b", "a]b", "ab"] {
+        call(&host, tool, json!({})).await;
+    }
+    host.flush().await;
+    for (tool, found) in
+        [("[", vec![]), ("a[b", vec!["a[b"]), ("?[*", vec!["a[b"]), ("a[]b]b", vec![]), ("a?b", vec!["a[b", "a]b"])]
+    {
+        let filter = Filter { tool: Some(tool.into()), ..ALL };
+        let calls = store.calls(&filter).await.unwrap();
+        assert_eq!(calls.iter().map(|call| call.tool.as_str()).collect::<Vec<_>>(), found, "{tool}");
+        assert_eq!(store.calls_since(0, &filter).await.unwrap().len(), found.len(), "{tool}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_has_no_more_digits_than_were_measured() {
+    let (_folder, store) = new_store();
+    let host = host(&store, "").await;
+    let id = call(&host, "echo", json!({})).await.call;
+    host.flush().await;
+    let told = story(&store, id.as_str()).await;
+    for micros in 0..2_000 {
+        let time = Duration::from_micros(micros);
+        let shown = json!(Logged { time, ..told.call.clone() })["time_ms"].to_string();
+        assert!(shown.split_once('.').is_none_or(|(_, digits)| digits.len() <= 3), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn of_a_cast_that_is_masked_neither_what_came_nor_what_was_made_of_it_is_written_down() {
     for said in ["", "[log]\narguments = false\nresults = false"] {
         let (folder, store) = new_store();

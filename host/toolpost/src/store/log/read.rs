@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::record;
 use crate::store::{Store, StoreError};
 
 /// Calls that are named where an id does not say which one is meant.
@@ -110,6 +111,13 @@ pub struct LastKnown {
     pub host: String,
 }
 
+impl Filter {
+    /// The tool's name for the database, to which brackets are special too.
+    fn glob(&self) -> Option<String> {
+        self.tool.as_ref().map(|tool| tool.replace('[', "[[]"))
+    }
+}
+
 impl Store {
     /// The latest calls, in the order in which they began.
     ///
@@ -123,7 +131,7 @@ impl Store {
             "SELECT * FROM calls WHERE (?1 IS NULL OR tool GLOB ?1) AND (?2 = 0 OR outcome <> 'ok') \
              ORDER BY number DESC LIMIT ?3",
         );
-        let query = query.bind(&filter.tool).bind(filter.failed).bind(filter.limit);
+        let query = query.bind(filter.glob()).bind(filter.failed).bind(filter.limit);
         let rows = query.fetch_all(self.log().await?.read()).await?;
         let calls: Result<Vec<Logged>, _> = rows.iter().rev().map(logged).collect();
         Ok(calls?)
@@ -141,7 +149,7 @@ impl Store {
             "SELECT * FROM calls WHERE written > ?4 AND outcome IS NOT NULL AND (?1 IS NULL OR tool GLOB ?1) \
              AND (?2 = 0 OR outcome <> 'ok') ORDER BY written LIMIT ?3",
         );
-        let query = query.bind(&filter.tool).bind(filter.failed).bind(filter.limit).bind(written);
+        let query = query.bind(filter.glob()).bind(filter.failed).bind(filter.limit).bind(written);
         let rows = query.fetch_all(self.log().await?.read()).await?;
         let calls: Result<Vec<Logged>, _> = rows.iter().map(logged).collect();
         Ok(calls?)
@@ -260,7 +268,7 @@ pub(in crate::store) fn since_1970(milliseconds: i64) -> SystemTime {
 }
 
 fn milliseconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(span.as_secs_f64() * 1e3)
+    serializer.serialize_f64(record::milliseconds(*span))
 }
 
 /// RFC 3339.

@@ -331,6 +331,6 @@ fn micros(span: Duration) -> i64 {
 }
 
 /// Milliseconds, to the microsecond.
-fn milliseconds(span: Duration) -> f64 {
+pub(super) fn milliseconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
 }
