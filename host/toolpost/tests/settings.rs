@@ -99,3 +99,23 @@ fn room_prices_and_budgets_stand_where_they_hold() {
         ],
     );
 }
+
+#[test]
+fn a_value_that_is_wrong_is_one_fault_though_without_it_a_key_is_missing() {
+    let hook = "[approval.webhook]\nurl = \"nowhere\"\nsecret = { env = \"S\" }\n";
+    for (text, fault) in [
+        ("guard.breaker = { kind = \"standrd\" }", "toolpost.toml:1: unknown variant `standrd`"),
+        ("[guard.breaker]\nkind = \"standrd\"", "toolpost.toml:2: unknown variant `standrd`"),
+        (hook, "toolpost.toml:2: `nowhere` is no URL"),
+        ("[components.a]\npath = 7\n", "toolpost.toml:2: invalid type: integer `7`"),
+    ] {
+        let faults = Settings::parse(text, Path::new("toolpost.toml")).unwrap_err();
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert!(faults.len() == 1 && faults[0].starts_with(fault), "{text}: {faults:#?}");
+    }
+    // What else is wrong is found all the same.
+    let both = "[approval.webhook]\nurl = \"nowhere\"\nsecrt = { env = \"S\" }\n[repeat]\nwarn = \"x\"\n";
+    let faults = Settings::parse(both, Path::new("toolpost.toml")).unwrap_err();
+    let lines: Vec<_> = faults.iter().map(|fault| fault.line.unwrap()).collect();
+    assert_eq!(lines, [2, 3, 5], "{faults:#?}");
+}

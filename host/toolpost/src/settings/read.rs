@@ -46,20 +46,29 @@ pub(super) fn all<T: DeserializeOwned + Default>(text: &str, file: &Path) -> (T,
     if !faults.is_empty() {
         return (T::default(), faults);
     }
+    let mut taken: Vec<Vec<String>> = Vec::new();
     let value = loop {
         match T::deserialize(Deserializer::from(table.clone())) {
             Ok(value) => break value,
             Err(error) => {
-                faults.push(fault(&error));
-                let removed = error.span().is_some_and(|span| remove(table.get_mut(), &span));
-                if !removed || faults.len() >= FAULTS_MAX {
-                    break T::default();
+                let removed = error.span().and_then(|span| remove(table.get_mut(), &span));
+                if !is_ours(&error, removed.as_deref(), &taken) {
+                    faults.push(fault(&error));
                 }
+                let Some(removed) = removed.filter(|_| faults.len() < FAULTS_MAX) else { break T::default() };
+                taken.push(removed);
             }
         }
     };
     faults.sort_by_key(|fault| fault.line);
     (value, faults)
+}
+
+/// Whether a key is missing only because its value was wrong and is taken out: that was said already.
+fn is_ours(error: &toml::de::Error, within: Option<&[String]>, taken: &[Vec<String>]) -> bool {
+    let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    let (Some(within), Some(missing)) = (within, missing) else { return false };
+    taken.iter().any(|taken| taken.split_last().is_some_and(|(key, above)| key == missing && above == within))
 }
 
 /// The line of each tool's settings, by its component and its key.
@@ -80,8 +89,8 @@ fn within<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>> 
     table.get(key).and_then(|value| value.get_ref().as_table())
 }
 
-/// Removes the smallest entry that a span lies in, or the item of a list; says whether there was one.
-fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
+/// Removes the smallest entry that a span lies in, or the item of a list; says where it was, if there was one.
+fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<Vec<String>> {
     let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end && outer.start < outer.end;
     let mut found = None;
     for (key, value) in table.iter_mut() {
@@ -91,17 +100,20 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
         }
         let removed = match value.get_mut() {
             DeValue::Table(inner) => remove(inner, span),
-            DeValue::Array(items) => remove_item(items, &within),
-            _ => false,
+            // Of an item nothing is left that could miss something.
+            DeValue::Array(items) => remove_item(items, &within).then(Vec::new),
+            _ => None,
         };
-        if removed {
-            return true;
+        if let Some(mut path) = removed {
+            path.insert(0, key.get_ref().to_string());
+            return Some(path);
         }
         if within(value.span()) {
             found = Some(key.clone());
         }
     }
-    found.is_some_and(|key: Spanned<_>| table.remove(&key).is_some())
+    let found: Spanned<_> = found?;
+    table.remove(&found).map(|_| vec![found.get_ref().to_string()])
 }
 
 /// Removes the item that a span lies in, as a whole: without one of its keys it would say something else.
