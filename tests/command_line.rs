@@ -101,3 +101,33 @@ fn inspect_shows_tools_powers_and_limits_on_one_sheet() {
     }
     assert!(sheet.lines().count() <= 40, "fits a screen");
 }
+
+#[test]
+fn options_of_a_group_stand_before_or_behind_its_command() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = format!(
+        "[store]\ndir = \"kept\"\n[[approval.deny]]\nname = \"never\"\n[components.text]\npath = {:?}\n",
+        prebuilt("text")
+    );
+    std::fs::write(folder.path().join("other.toml"), settings).expect("written");
+    let commands: [&[&str]; 6] = [
+        &["ledger", "list"],
+        &["rules", "list"],
+        &["rules", "test"],
+        &["rules", "explain", "text_echo", "text=x"],
+        &["approvals", "list"],
+        &["breakers", "release", "text_echo"],
+    ];
+    for command in commands {
+        let (group, rest) = command.split_first().expect("a group");
+        for options in [["--json", "--config=other.toml"], ["--config=other.toml", "--json"]] {
+            let around = [&[*group, options[0]], rest, &[options[1]]].concat();
+            for args in [[&[*group], &options[..], rest].concat(), around, [command, &options[..]].concat()] {
+                let output = toolpost(folder.path(), &args);
+                let stdout = String::from_utf8_lossy(&output.stdout);
+                assert!(stdout.contains("\"ok\": true"), "{args:?}: {stdout}");
+                assert!(*group != "rules" || stdout.contains("never"), "{args:?}: {stdout}");
+            }
+        }
+    }
+}

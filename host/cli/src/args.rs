@@ -79,7 +79,7 @@ impl Command {
             Command::Check(args) => args.json,
             Command::Approvals(args) => args.json,
             Command::Rules(args) => args.json,
-            Command::Ledger(args) => args.as_json(),
+            Command::Ledger(args) => args.json,
             Command::Artifact(args) => args.json,
             Command::Log(args) => args.json,
             Command::Show(args) => args.json,

@@ -22,6 +22,11 @@ const HASH_SHOWN: usize = 10;
 pub(crate) struct LedgerArgs {
     #[command(subcommand)]
     what: What,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,22 +52,12 @@ struct ListArgs {
     /// At most so many
     #[arg(long, default_value_t = 50, value_name = "COUNT")]
     limit: usize,
-    #[command(flatten)]
-    config: ConfigArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
 struct KeyArgs {
     /// The key, or the beginning of its hash
     key: String,
-    #[command(flatten)]
-    config: ConfigArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -96,33 +91,20 @@ fn state(name: &str) -> Result<Standing, String> {
     found.ok_or_else(|| format!("expected one of {}", names.join(", ")))
 }
 
-impl LedgerArgs {
-    pub(crate) fn as_json(&self) -> bool {
-        match &self.what {
-            What::List(args) => args.json,
-            What::Show(args) | What::Forget(args) => args.json,
-            What::Resolve(args) => args.key.json,
-        }
-    }
-}
-
 pub(crate) async fn run(args: LedgerArgs) -> Result<Exit, Stop> {
+    let book = Book::new(Arc::new(LedgerTable::new(args.config.store()?)));
     match args.what {
-        What::List(args) => list(&args).await,
-        What::Show(args) => show(&args).await,
-        What::Resolve(args) => resolve(&args).await,
-        What::Forget(args) => forget(&args).await,
+        What::List(said) => list(&book, said, args.json).await,
+        What::Show(said) => show(&book, &said, args.json).await,
+        What::Resolve(said) => resolve(&book, &said, args.json).await,
+        What::Forget(said) => forget(&book, &said, args.json).await,
     }
 }
 
-fn book(config: &ConfigArgs) -> Result<Book, Stop> {
-    Ok(Book::new(Arc::new(LedgerTable::new(config.store()?))))
-}
-
-async fn list(args: &ListArgs) -> Result<Exit, Stop> {
-    let query = Query { tool: args.tool.clone(), standing: args.state, limit: args.limit, hash: None };
-    let listed = book(&args.config)?.list(&query).await.map_err(unusable)?;
-    if args.json {
+async fn list(book: &Book, args: ListArgs, as_json: bool) -> Result<Exit, Stop> {
+    let query = Query { tool: args.tool, standing: args.state, limit: args.limit, hash: None };
+    let listed = book.list(&query).await.map_err(unusable)?;
+    if as_json {
         let records: Vec<Value> =
             listed.records.iter().map(|(key, record)| sheet(key, record, listed.now_ms)).collect();
         print::json(&json!({"ok": true, "records": records}))?;
@@ -166,9 +148,9 @@ fn coloured(standing: Standing) -> Cell {
     }
 }
 
-async fn show(args: &KeyArgs) -> Result<Exit, Stop> {
-    let (key, record, now) = find(&book(&args.config)?, &args.key).await?;
-    if args.json {
+async fn show(book: &Book, args: &KeyArgs, as_json: bool) -> Result<Exit, Stop> {
+    let (key, record, now) = find(book, &args.key).await?;
+    if as_json {
         let mut whole = json!({"ok": true, "record": sheet(&key, &record, now)});
         if let (Some(ending), Some(record)) = (record.ending(), whole.get_mut("record").and_then(Value::as_object_mut))
         {
@@ -215,10 +197,9 @@ fn meaning(standing: Standing) -> &'static str {
     }
 }
 
-async fn resolve(args: &ResolveArgs) -> Result<Exit, Stop> {
+async fn resolve(book: &Book, args: &ResolveArgs, as_json: bool) -> Result<Exit, Stop> {
     let decision = decision(args)?;
-    let book = book(&args.key.config)?;
-    let (key, ..) = find(&book, &args.key.key).await?;
+    let (key, ..) = find(book, &args.key.key).await?;
     match book.resolve(&key, &decision, TTL).await.map_err(unusable)? {
         Some(Standing::Unknown) => {}
         Some(standing) => {
@@ -231,7 +212,7 @@ async fn resolve(args: &ResolveArgs) -> Result<Exit, Stop> {
         Truth::Rerun => "the next call with this key runs it again",
         Truth::Done | Truth::Failed => "calls with this key get this answer for 24 hours",
     };
-    if args.key.json {
+    if as_json {
         print::json(&json!({"ok": true, "key": key}))?;
     } else {
         print::out(format!("{key}: {next}"))?;
@@ -258,9 +239,8 @@ fn decision(args: &ResolveArgs) -> Result<Decision, Stop> {
     }
 }
 
-async fn forget(args: &KeyArgs) -> Result<Exit, Stop> {
-    let book = book(&args.config)?;
-    let (key, ..) = find(&book, &args.key).await?;
+async fn forget(book: &Book, args: &KeyArgs, as_json: bool) -> Result<Exit, Stop> {
+    let (key, ..) = find(book, &args.key).await?;
     match book.forget(&key).await.map_err(unusable)? {
         None => return Err(gone(&args.key)),
         Some(Standing::Running) => {
@@ -269,7 +249,7 @@ async fn forget(args: &KeyArgs) -> Result<Exit, Stop> {
         }
         Some(_) => {}
     }
-    if args.json {
+    if as_json {
         print::json(&json!({"ok": true, "key": key}))?;
     } else {
         print::out(format!("{key}: forgotten"))?;

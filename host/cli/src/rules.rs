@@ -19,6 +19,8 @@ use crate::print;
 pub(crate) struct RulesArgs {
     #[command(subcommand)]
     action: What,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -27,15 +29,9 @@ pub(crate) struct RulesArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// List the rules in the order in which they are tried, those in the store included
-    List {
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
+    List,
     /// Run the examples that rules carry: calls that they must fit, and calls that they must not
-    Test {
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
+    Test,
     /// Say which rule decides about a call, and why; nothing runs, and nobody is asked
     Explain(ExplainArgs),
 }
@@ -58,8 +54,8 @@ struct ExplainArgs {
 
 pub(crate) async fn run(args: RulesArgs) -> Result<Exit, Stop> {
     match args.action {
-        What::List { config } => list(&config, args.json),
-        What::Test { config } => test(&config, args.json),
+        What::List => list(&args.config, args.json),
+        What::Test => test(&args.config, args.json),
         What::Explain(explain) => explained(explain, args.json).await,
     }
 }
