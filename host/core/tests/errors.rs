@@ -21,41 +21,41 @@ fn check(error: CallError, wanted: Value) {
 #[test]
 fn the_table_of_kinds_says_whose_fault_it_is_and_what_follows() {
     let row = |kind: &ErrorKind| {
-        let Rule { fault, retry, feeds_breaker } = kind.rule();
+        let Rule { fault, feeds_breaker } = kind.rule();
         let retryable = match kind {
             ErrorKind::ToolFailed { retryable: true } => " (retryable)",
             _ => "",
         };
         let breaker = if feeds_breaker { "yes" } else { "no" };
-        format!("{}{retryable} | {} | {} | {breaker}\n", kind.name(), word(fault), word(retry))
+        format!("{}{retryable} | {} | {breaker}\n", kind.name(), word(fault))
     };
     let table: String = ErrorKind::ALL.iter().map(row).collect();
     assert_eq!(
         table,
         "\
-unknown_tool | caller | no | no
-invalid_arguments | caller | no | no
-unauthorized | policy | no | no
-declined | policy | no | no
-approval_timed_out | policy | no | no
-repeated_call | policy | no | no
-rate_limited | policy | no | no
-busy | policy | no | no
-circuit_open | policy | no | no
-key_in_use | policy | no | no
-key_reused | caller | no | no
-outcome_unknown | caller | no | no
-capability_denied | policy | no | no
-quota_exceeded | policy | no | no
-out_of_fuel | tool | no | yes
-out_of_memory | tool | no | yes
-output_too_large | tool | no | yes
-trapped | tool | no | yes
-timed_out | tool | if_without_effect | yes
-tool_failed | tool | no | no
-tool_failed (retryable) | tool | yes | yes
-cancelled | caller | no | no
-internal | host | no | no
+unknown_tool | caller | no
+invalid_arguments | caller | no
+unauthorized | policy | no
+declined | policy | no
+approval_timed_out | policy | no
+repeated_call | policy | no
+rate_limited | policy | no
+busy | policy | no
+circuit_open | policy | no
+key_in_use | policy | no
+key_reused | caller | no
+outcome_unknown | caller | no
+capability_denied | policy | no
+quota_exceeded | policy | no
+out_of_fuel | tool | yes
+out_of_memory | tool | yes
+output_too_large | tool | yes
+trapped | tool | yes
+timed_out | tool | yes
+tool_failed | tool | no
+tool_failed (retryable) | tool | yes
+cancelled | caller | no
+internal | host | no
 "
     );
 }

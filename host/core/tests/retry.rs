@@ -15,7 +15,6 @@ use toolpost_core::guard::retry::{
     AttemptInfo, Backoff, Budget, CallRetries, Decision, ErrorClass, Exponential, Fence, Fixed, Hedge, Jitter,
     RetryPolicy, RetrySettings, Stop,
 };
-use toolpost_core::tell::Retry;
 use toolpost_core::{CallError, Effect, EffectClass, ErrorKind, Stage};
 
 const KEYED: Fence = Fence::Effect { idempotent: true };
@@ -104,14 +103,16 @@ fn every_row_of_the_table_says_what_may_be_tried_again() {
 }
 
 #[test]
-fn what_the_table_of_errors_never_retries_has_no_class_unless_nothing_was_started() {
+fn four_kinds_of_failure_may_be_tried_again_and_no_other() {
     for kind in ErrorKind::ALL {
-        let class = ErrorClass::of(&failed(kind));
-        match kind {
-            ErrorKind::Busy => assert_eq!(class, Some(ErrorClass::NotStarted)),
-            ErrorKind::CircuitOpen => assert_eq!(class, Some(ErrorClass::CircuitOpen)),
-            _ => assert_eq!(class.is_none(), kind.rule().retry == Retry::No, "{}", kind.name()),
-        }
+        let wanted = match kind {
+            ErrorKind::ToolFailed { retryable: true } => Some(ErrorClass::Transient),
+            ErrorKind::TimedOut => Some(ErrorClass::TimedOut),
+            ErrorKind::Busy => Some(ErrorClass::NotStarted),
+            ErrorKind::CircuitOpen => Some(ErrorClass::CircuitOpen),
+            _ => None,
+        };
+        assert_eq!(ErrorClass::of(&failed(kind)), wanted, "{}", kind.name());
     }
 }
 

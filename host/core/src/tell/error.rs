@@ -15,7 +15,7 @@ pub enum ErrorKind {
     UnknownTool,
     /// The arguments are not what the tool takes.
     InvalidArguments,
-    /// The caller may not use the tool.
+    /// The caller may not use the tool. Only a check of the program around the host says so: its own rules hide the tool.
     Unauthorized,
     /// A person, or a rule, said no.
     Declined,
@@ -92,25 +92,12 @@ pub enum Fault {
     Host,
 }
 
-/// Whether the host may try again by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Retry {
-    /// Never.
-    No,
-    /// Only when the attempt did nothing that the world could notice, or its effects are idempotent by key.
-    IfWithoutEffect,
-    /// Yes, as far as the effects of the attempt allow.
-    Yes,
-}
-
-/// What follows from a kind of error.
+/// What follows from a kind of error. Whether it may be tried again depends on where the call ended and on what it did too:
+/// [`ErrorClass`](crate::guard::retry::ErrorClass) has that table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Who has to change something.
     pub fault: Fault,
-    /// Whether the host may try again by itself.
-    pub retry: Retry,
     /// Whether the failure counts against the tool.
     pub feeds_breaker: bool,
 }
@@ -119,28 +106,27 @@ impl ErrorKind {
     /// What follows from this kind of error.
     #[must_use]
     pub const fn rule(self) -> Rule {
-        const fn rule(fault: Fault, retry: Retry, feeds_breaker: bool) -> Rule {
-            Rule { fault, retry, feeds_breaker }
+        const fn rule(fault: Fault, feeds_breaker: bool) -> Rule {
+            Rule { fault, feeds_breaker }
         }
         match self {
-            ErrorKind::UnknownTool | ErrorKind::InvalidArguments => rule(Fault::Caller, Retry::No, false),
+            ErrorKind::UnknownTool | ErrorKind::InvalidArguments => rule(Fault::Caller, false),
             ErrorKind::Unauthorized | ErrorKind::Declined | ErrorKind::ApprovalTimedOut | ErrorKind::RepeatedCall => {
-                rule(Fault::Policy, Retry::No, false)
+                rule(Fault::Policy, false)
             }
-            ErrorKind::RateLimited | ErrorKind::Busy | ErrorKind::CircuitOpen => rule(Fault::Policy, Retry::No, false),
+            ErrorKind::RateLimited | ErrorKind::Busy | ErrorKind::CircuitOpen => rule(Fault::Policy, false),
             // It goes by itself, like a place that is taken.
-            ErrorKind::KeyInUse => rule(Fault::Policy, Retry::No, false),
-            ErrorKind::KeyReused | ErrorKind::OutcomeUnknown => rule(Fault::Caller, Retry::No, false),
-            ErrorKind::CapabilityDenied | ErrorKind::QuotaExceeded => rule(Fault::Policy, Retry::No, false),
+            ErrorKind::KeyInUse => rule(Fault::Policy, false),
+            ErrorKind::KeyReused | ErrorKind::OutcomeUnknown => rule(Fault::Caller, false),
+            ErrorKind::CapabilityDenied | ErrorKind::QuotaExceeded => rule(Fault::Policy, false),
             // The same input comes to the same end.
             ErrorKind::OutOfFuel | ErrorKind::OutOfMemory | ErrorKind::OutputTooLarge | ErrorKind::Trapped => {
-                rule(Fault::Tool, Retry::No, true)
+                rule(Fault::Tool, true)
             }
-            ErrorKind::TimedOut => rule(Fault::Tool, Retry::IfWithoutEffect, true),
-            ErrorKind::ToolFailed { retryable: true } => rule(Fault::Tool, Retry::Yes, true),
-            ErrorKind::ToolFailed { retryable: false } => rule(Fault::Tool, Retry::No, false),
-            ErrorKind::Cancelled => rule(Fault::Caller, Retry::No, false),
-            ErrorKind::Internal => rule(Fault::Host, Retry::No, false),
+            ErrorKind::TimedOut => rule(Fault::Tool, true),
+            ErrorKind::ToolFailed { retryable } => rule(Fault::Tool, retryable),
+            ErrorKind::Cancelled => rule(Fault::Caller, false),
+            ErrorKind::Internal => rule(Fault::Host, false),
         }
     }
 

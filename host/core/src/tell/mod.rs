@@ -18,7 +18,7 @@ mod trail;
 
 pub use self::artifact::{ArtifactError, Artifacts};
 pub(crate) use self::breakers::Herald;
-pub use self::error::{CallError, ErrorKind, Fault, Retry, Rule, Stage};
+pub use self::error::{CallError, ErrorKind, Fault, Rule, Stage};
 pub use self::event::{Event, Level, Sink, Teller, Told, Tracing, Voice};
 pub use self::outcome::{AttemptReport, Captured, Content, Outcome, Output, Report};
 pub(crate) use self::outcome::{json_length, milliseconds};
