@@ -251,7 +251,7 @@ async fn names_of_servers_that_guests_make_up_do_not_fill_the_page() {
     let prometheus = Arc::new(Prometheus::serve("127.0.0.1:0".parse().unwrap()).unwrap());
     let host = builder("").sink(prometheus.clone()).build().await.unwrap();
     for number in 0..1_100 {
-        let key = Key::egress("reads", format!("host-{number}.test:443"));
+        let key = Key::egress(format!("reads_{}", number % 20), format!("host-{number}.test:443"));
         let settings = toolpost::core::guard::breaker::Settings::None;
         host.breakers().get(&key, &settings, Duration::from_secs(1)).isolate("ops", "", None);
     }

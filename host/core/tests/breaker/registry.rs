@@ -116,7 +116,7 @@ async fn a_breaker_that_remembers_for_longer_is_kept_for_longer() {
 #[tokio::test(start_paused = true)]
 async fn a_full_registry_forgets_idle_breakers_first_and_stops_nobody() {
     let registry = Registry::default();
-    let key = |number: u32| Key::egress("fetch", format!("host-{number}:443"));
+    let key = |number: u32| Key::egress(format!("fetch_{}", number / 100), format!("host-{number}:443"));
     fail(&get(&registry, &key(0)), 5);
     for number in 1..10_050 {
         let breaker = get(&registry, &key(number));
@@ -130,6 +130,30 @@ async fn a_full_registry_forgets_idle_breakers_first_and_stops_nobody() {
     fail(&get(&registry, &key(20_000)), 1);
     assert_eq!(registry.list().len(), 3, "the open ones and the new one");
     assert_eq!(registry.find(&key(0)).unwrap().snapshot().status, Status::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_reaches_very_many_servers_takes_no_place_from_others() {
+    let registry = Registry::default();
+    let key = |number: u32| Key::egress("fetch", format!("host-{number}:443"));
+    for number in 0..150 {
+        get(&registry, &key(number)).acquire().unwrap().finish(Outcome::Success);
+    }
+    assert_eq!((registry.list().len(), registry.unlisted()), (100, 50));
+    fail(&get(&registry, &Key::egress("orders", "shop.test:443")), 5);
+    fail(&get(&registry, &key(0)), 5);
+    assert_eq!(registry.list().len(), 101);
+    // An operator means one server, and is heard.
+    let ordered = registry.get_for_order(&key(140), &Settings::None, ATTEMPT);
+    ordered.isolate("ann", "", None);
+    drop(ordered);
+    assert_eq!(get(&registry, &key(140)).snapshot().status, Status::Isolated);
+    // What is idle makes room.
+    idle().await;
+    for number in 200..400 {
+        get(&registry, &key(number)).acquire().unwrap().finish(Outcome::Success);
+    }
+    assert_eq!(registry.list().len(), 101, "98 more for that tool, beside what is open or isolated");
 }
 
 #[tokio::test(start_paused = true)]

@@ -165,7 +165,7 @@ fn obey(breakers: &Registry, order: &Order) {
     let Order { by, why, .. } = order;
     match order.action {
         Action::Isolate | Action::Disable => {
-            let breaker = breaker.unwrap_or_else(|| breakers.get(&key, &Settings::None, ATTEMPT_TIME));
+            let breaker = breaker.unwrap_or_else(|| breakers.get_for_order(&key, &Settings::None, ATTEMPT_TIME));
             let left = order.until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
             match order.action {
                 Action::Disable => breaker.disable(by, why),

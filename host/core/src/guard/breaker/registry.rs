@@ -1,8 +1,9 @@
 //! Where are the breakers? One for each key, made when it is first asked for.
 //!
-//! Names of servers come from guests, so the number of breakers is bounded. What is idle is forgotten; what is open or
+//! Names of servers come from guests, so the number of breakers is bounded, in all and for the servers of each tool: a tool
+//! that may reach any server cannot take the places of others, and the rest of its servers have no breaker of their own. What is idle is forgotten; what is open or
 //! forced never is, or a flood of names could close it. Tools are as many as the operator has, so there is always room for
-//! theirs: a guest that makes names up costs no other tool its breaker.
+//! theirs, and for what an operator orders: a guest that makes names up costs nobody else a breaker.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,9 @@ use super::{Breaker, Key, Scope, Snapshot};
 
 /// So many breakers are kept, those of tools among them; these alone may be more.
 const BREAKERS_MAX: usize = 10_000;
+
+/// So many of them for the servers of one tool.
+const SERVERS_MAX: usize = 100;
 
 /// What was not used for longer than that may be forgotten.
 const IDLE: Duration = Duration::from_secs(600);
@@ -36,6 +40,8 @@ pub struct Registry {
 #[derive(Default)]
 struct Kept {
     breakers: HashMap<Key, Arc<Breaker>>,
+    /// How many of them are for servers, by tool.
+    servers: HashMap<Arc<str>, usize>,
     swept: Option<Instant>,
 }
 
@@ -61,10 +67,20 @@ impl Registry {
 
     /// The breaker of that key. It goes on by these settings; some of their defaults follow from the time of an attempt.
     ///
-    /// When 10,000 breakers are kept and none of them is idle, one more that is not a tool's is made and nobody else will
-    /// find it: a flood of names costs protection, but stops nobody.
+    /// When 10,000 breakers are kept, or 100 for servers of the same tool, and none of them is idle, one more that is not a
+    /// tool's is made and nobody else will find it: a flood of names costs protection, but stops nobody.
     #[must_use]
     pub fn get(&self, key: &Key, settings: &Settings, attempt_time_max: Duration) -> Arc<Breaker> {
+        self.made(key, settings, attempt_time_max, false)
+    }
+
+    /// As [`Registry::get`], for what an operator orders: there is always room for it.
+    #[must_use]
+    pub fn get_for_order(&self, key: &Key, settings: &Settings, attempt_time_max: Duration) -> Arc<Breaker> {
+        self.made(key, settings, attempt_time_max, true)
+    }
+
+    fn made(&self, key: &Key, settings: &Settings, attempt_time_max: Duration, is_order: bool) -> Arc<Breaker> {
         if let Some(breaker) = self.find(key) {
             breaker.adopt(settings, attempt_time_max);
             return breaker;
@@ -77,8 +93,8 @@ impl Registry {
         }
         let (settings, listener) = (settings.clone(), self.listener.clone());
         let breaker = Breaker::new(key.clone(), settings, attempt_time_max, listener, self.classify, fastrand::u64(..));
-        if matches!(key.scope, Scope::Tool(_)) || kept.has_room(Instant::now()) {
-            kept.breakers.insert(key.clone(), breaker.clone());
+        if is_order || kept.has_room(&key.scope, Instant::now()) {
+            kept.add(key, breaker.clone());
         } else {
             self.unlisted.fetch_add(1, Ordering::Relaxed);
         }
@@ -116,21 +132,45 @@ impl Registry {
 }
 
 impl Kept {
-    fn has_room(&mut self, now: Instant) -> bool {
-        if self.breakers.len() < BREAKERS_MAX {
+    fn add(&mut self, key: &Key, breaker: Arc<Breaker>) {
+        if let Scope::Egress { tool, .. } = &key.scope {
+            *self.servers.entry(tool.clone()).or_default() += 1;
+        }
+        self.breakers.insert(key.clone(), breaker);
+    }
+
+    fn has_room(&mut self, scope: &Scope, now: Instant) -> bool {
+        if self.fits(scope) {
             return true;
         }
         if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_EVERY) {
             self.sweep(now);
         }
-        self.breakers.len() < BREAKERS_MAX
+        self.fits(scope)
+    }
+
+    fn fits(&self, scope: &Scope) -> bool {
+        let has_room = self.breakers.len() < BREAKERS_MAX;
+        match scope {
+            Scope::Tool(_) => true,
+            Scope::Egress { tool, .. } => has_room && self.servers.get(tool).is_none_or(|count| *count < SERVERS_MAX),
+            Scope::Custom(_) => has_room,
+        }
     }
 
     fn sweep(&mut self, now: Instant) -> usize {
         self.swept = Some(now);
         let before = self.breakers.len();
         // One that somebody holds stays, and each permit holds one: or there would be two for one key.
-        self.breakers.retain(|_, breaker| Arc::strong_count(breaker) > 1 || !breaker.is_idle(IDLE, now));
+        let Kept { breakers, servers, .. } = self;
+        servers.clear();
+        breakers.retain(|key, breaker| {
+            let stays = Arc::strong_count(breaker) > 1 || !breaker.is_idle(IDLE, now);
+            if let (true, Scope::Egress { tool, .. }) = (stays, &key.scope) {
+                *servers.entry(tool.clone()).or_default() += 1;
+            }
+            stays
+        });
         before - self.breakers.len()
     }
 }
