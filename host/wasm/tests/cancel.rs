@@ -54,7 +54,7 @@ async fn a_call_may_be_dropped_after_any_number_of_polls() {
     let door = Arc::new(Door::default());
     let engine = engine(&door);
     // It yields while it is instantiated, while it computes, and inside a host function.
-    let host = host(&engine, &guest_that_starts_with(WORK), EffectClass::Pure, &LimitSettings::default());
+    let host = host(&engine, &guest_that_starts_with(WORK), EffectClass::Reads, &LimitSettings::default());
     let mut seen_inside = 0;
     let mut turns = 0;
     // How many turns it takes is up to the clock.
@@ -80,7 +80,7 @@ async fn a_call_may_be_dropped_after_any_number_of_polls() {
 async fn a_call_that_is_dropped_while_it_waits_for_a_place_leaves_the_place_to_the_next() {
     let door = Arc::new(Door::default());
     let engine = engine(&door);
-    let host = host(&engine, GUEST, EffectClass::Pure, &LimitSettings::default()).with_limits(HostLimits {
+    let host = host(&engine, GUEST, EffectClass::Reads, &LimitSettings::default()).with_limits(HostLimits {
         max_parallel: 1,
         max_waiting: 2,
         ..HostLimits::default()
@@ -152,7 +152,7 @@ async fn a_timeout_drops_the_store_before_the_result_is_returned_wherever_the_gu
     let start = guest_that_starts_with(ENDLESS);
     let cases = [("guest_spin", GUEST), ("guest_wait", GUEST), ("guest_act", GUEST), ("guest_work", start.as_str())];
     for (tool, guest) in cases {
-        for effect in [EffectClass::Pure, EffectClass::Open] {
+        for effect in [EffectClass::Reads, EffectClass::Open] {
             let host = host(&engine, guest, effect, &time("20ms"));
             let (outcome, time) = timed(call(&host, tool, json!({}))).await;
             // What it has done by then, it has done.
@@ -257,7 +257,7 @@ async fn two_thousand_drops_leave_no_memory_behind() {
     let start = guest_that_starts_with(WORK);
     for (name, guest) in [("guest", GUEST), ("start", &start)] {
         let guest = engine.load(name, &wat::parse_str(guest).unwrap(), None).unwrap();
-        let settings = ToolSettings { effect: Some(EffectClass::Pure), limits: time("30s"), ..ToolSettings::default() };
+        let settings = ToolSettings { effect: Some(EffectClass::Reads), limits: time("30s"), ..ToolSettings::default() };
         for function in &guest.functions {
             catalog.add(guest.tool(function, &common::strict(), &settings).unwrap()).unwrap();
         }
