@@ -67,6 +67,7 @@ pub fn detached(folder: &Path, args: &[&str]) -> Command {
 /// # Panics
 /// There is none.
 #[must_use]
+#[expect(clippy::panic, reason = "a test cannot go on without a question")]
 pub fn pending(folder: &Path) -> Vec<String> {
     for _ in 0..300 {
         let output = toolpost(folder, &["approvals", "list", "--json"]);

@@ -1,7 +1,7 @@
 //! The worked example: orders from a settings file, at a shop that is not to be relied upon, by a host that is killed. The
 //! shop counts its charges.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -168,7 +168,7 @@ async fn a_thousand_duplicates_at_once_are_charged_once_and_all_get_the_same_rec
     let folder = shop.settings(&[]);
     let mut host = Host::start(folder.path());
     let (order, mut known) = ("o-1".to_owned(), Known::default());
-    host.ask(duplicates(&[order.clone()]).into_iter(), 3);
+    host.ask(duplicates(std::slice::from_ref(&order)).into_iter(), 3);
     let answers = host.answers(CALLS, Instant::now() + WAIT_MAX);
     assert_eq!(answers.len(), CALLS);
     known.hear(&answers);
@@ -202,7 +202,7 @@ async fn hosts_that_are_killed_a_hundred_times_charge_every_order_once_at_a_shop
     );
     assert_eq!(known.unknown, BTreeSet::new());
     for (order, receipt) in &known.receipts {
-        assert_eq!(books.charges[order], [receipt.clone()]);
+        assert_eq!(books.charges[order].as_slice(), std::slice::from_ref(receipt));
     }
     assert_eq!(books.charges.len(), known.receipts.len());
     assert!(amid > 50 && books.known > 10, "{amid} kills amid calls, {} orders that came again", books.known);
@@ -238,7 +238,7 @@ async fn a_person_is_asked_once_about_a_thousand_calls_of_one_large_order() {
     let folder = shop.settings(&[]);
     let mut host = Host::start(folder.path());
     let order = "o-large".to_owned();
-    host.ask(duplicates(&[order.clone()]).into_iter(), 5_000);
+    host.ask(duplicates(std::slice::from_ref(&order)).into_iter(), 5_000);
     let until = Instant::now() + WAIT_MAX;
     let question = loop {
         let output = toolpost(folder.path(), &["approvals", "list", "--json"]);

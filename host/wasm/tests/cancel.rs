@@ -257,7 +257,8 @@ async fn two_thousand_drops_leave_no_memory_behind() {
     let start = guest_that_starts_with(WORK);
     for (name, guest) in [("guest", GUEST), ("start", &start)] {
         let guest = engine.load(name, &wat::parse_str(guest).unwrap(), None).unwrap();
-        let settings = ToolSettings { effect: Some(EffectClass::Reads), limits: time("30s"), ..ToolSettings::default() };
+        let settings =
+            ToolSettings { effect: Some(EffectClass::Reads), limits: time("30s"), ..ToolSettings::default() };
         for function in &guest.functions {
             catalog.add(guest.tool(function, &common::strict(), &settings).unwrap()).unwrap();
         }

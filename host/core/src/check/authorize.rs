@@ -71,8 +71,9 @@ impl Pattern {
             Some([begin, end]) if begin.is_empty() && end.is_empty() => true,
             Some([begin, between @ .., end]) => {
                 let rest = name.strip_prefix(&**begin).and_then(|rest| rest.strip_suffix(&**end));
-                let behind = |rest: &'n str, piece: &Box<str>| rest.split_once(&**piece).map(|(_, rest)| rest);
-                rest.and_then(|rest| between.iter().try_fold(rest, behind)).is_some()
+                let behind = |rest: &'n str, piece: &str| rest.split_once(piece).map(|(_, rest)| rest);
+                let mut between = between.iter();
+                rest.and_then(|rest| between.try_fold(rest, |rest, piece| behind(rest, piece))).is_some()
             }
             _ => self.glob.is_match(name),
         }

@@ -1,9 +1,10 @@
 //! How long do calls take when many callers call at once?
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use crate::hosts::{Hosted, Road};
 use crate::measure::{Calls, Candidate, Effort, compare};

@@ -123,12 +123,7 @@ impl Hosted {
             let metrics = Prometheus::serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
             builder = builder.sink(Arc::new(Count::default())).sink(Arc::new(metrics));
         }
-        let caller = Caller {
-            id: "ann".into(),
-            groups: ["staff".into()].into(),
-            session: Some("s".into()),
-            ..Caller::default()
-        };
+        let caller = Caller { id: "ann".into(), groups: ["staff".into()].into(), session: Some("s".into()) };
         Ok(Arc::new(Hosted { host: builder.build().await?, caller, next: AtomicU64::new(0) }))
     }
 

@@ -1,7 +1,7 @@
 //! The records of idempotency keys on the disk: one row for each key, and a swap that is one transaction.
 //!
 //! All hosts on one folder see the same rows and the same clock, the machine's. A swap that was made is on the disk; swaps of
-//! this process that come at the same time go there together ([`batch`]).
+//! this process that come at the same time go there together.
 
 mod batch;
 

@@ -61,7 +61,8 @@ impl RecordKey {
         let is_given = call.call.idempotency_key.is_some();
         // What only reads may be done again; and what stands in a record may not be true any more. But a key that is given to
         // what could change something counts, whatever is said of it.
-        call.tool.guards.idempotency.key == KeyFrom::Nothing && !(is_given && call.tool.effect.max(call.tool.reach).may_change())
+        call.tool.guards.idempotency.key == KeyFrom::Nothing
+            && !(is_given && call.tool.effect.max(call.tool.reach).may_change())
     }
 
     /// The key of a call, with the canonical text of its arguments.
