@@ -78,7 +78,7 @@ async fn a_database_that_is_full_takes_no_new_key_and_ends_what_it_has() {
         let asked = conformance::asked(&format!("a{kept}"));
         match book.begin(&asked, lease).await {
             Ok(Begin::Acquired { fence, .. }) => {
-                drop(book.complete(&asked.key, fence, answer.clone(), lease).await.unwrap())
+                assert_eq!(book.complete(&asked.key, fence, answer.clone(), lease).await.unwrap(), Fenced::Held)
             }
             Ok(begin) => panic!("{begin:?}"),
             Err(failure) => break failure.to_string(),
