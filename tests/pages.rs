@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 8] = ["text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders"];
+const GUESTS: [&str; 10] = ["text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders", "files", "disk"];
 
 /// The page of a run in an empty folder.
 fn run(args: &[&str]) -> String {

@@ -114,6 +114,16 @@ fn orders_is_built_from_its_sources() {
 }
 
 #[test]
+fn files_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("files");
+}
+
+#[test]
+fn disk_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("disk");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }
