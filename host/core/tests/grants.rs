@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use serde_json::{Value, json};
-use toolpost_core::catalog::grants::{Destination, GrantSettings, Grants};
+use toolpost_core::catalog::grants::{Denied, Destination, DirAccess, GrantSettings, Grants};
 use toolpost_core::{EffectClass, Native};
 use url::Url;
 
@@ -149,7 +149,7 @@ fn a_grant_is_read_whole_or_not_at_all() {
 fn the_grants_of_a_tool_take_the_place_of_its_components() {
     let above = grants(json!([{"to": "https://a.org/**"}])).unwrap();
     assert_eq!(above.clone().with(&GrantSettings::default()), above);
-    assert_eq!(above.with(&GrantSettings { net: Some(Vec::new()) }), Grants::default());
+    assert_eq!(above.with(&GrantSettings { net: Some(Vec::new()), dirs: None }), Grants::default());
 }
 
 #[test]
@@ -169,5 +169,84 @@ fn read_only_is_derived_from_grants_and_never_from_hints() {
     {
         let tool = Native::new(name, description).run(|_| async { Ok(Value::Null) });
         assert_eq!(tool.effect, EffectClass::Open, "{name}");
+    }
+}
+
+fn dirs(dirs: Value) -> Result<Grants, String> {
+    let settings: Result<GrantSettings, _> = serde_json::from_value(json!({ "dirs": dirs }));
+    settings.map(|settings| Grants::default().with(&settings)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_folder_is_read_and_nothing_more_unless_more_is_said() {
+    let granted = dirs(json!([{"host": "data", "guest": "/data"}])).unwrap();
+    let grant = &granted.dirs[0];
+    assert_eq!((grant.access, grant.max_bytes.0, grant.max_file.0), (DirAccess::Read, 64 << 20, 64 << 20));
+    assert_eq!((grant.max_files, grant.deny.covers(".env")), (1_000, false));
+    assert_eq!(granted.lines(), ["dirs read /data"]);
+    assert_eq!(granted.dirs_effect(), Some(EffectClass::Reads));
+    assert_eq!(Grants::default().dirs_effect(), None);
+}
+
+#[test]
+fn how_far_a_folder_reaches_follows_from_its_access() {
+    use EffectClass::{Reads, Writes};
+    for (access, effect) in [("list", Reads), ("read", Reads), ("append", Writes), ("write", Writes)] {
+        let granted = dirs(json!([{"host": "a", "guest": "/a", "access": access}])).unwrap();
+        assert_eq!(granted.dirs_effect(), Some(effect), "{access}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_meant_is_an_error() {
+    let fault = |grant: Value| dirs(json!([grant])).unwrap_err();
+    assert_eq!(
+        fault(json!({"host": "a", "guest": "data"})),
+        "`data` is no path from the root, by which a tool could know a folder; write for example \"/data\""
+    );
+    for guest in ["/data/", "/../data", "/data/./x", "//data", "/a//b"] {
+        assert!(fault(json!({"host": "a", "guest": guest})).contains("not in its shortest form"), "{guest}");
+    }
+    assert!(fault(json!({"host": "a", "guest": "/a\u{7}"})).contains("characters that no path should have"));
+    assert!(fault(json!({"guest": "/a"})).contains("missing field `host`"));
+    assert!(fault(json!({"host": "a", "guest": "/a", "acess": "read"})).contains("unknown field `acess`"));
+    assert!(fault(json!({"host": "a", "guest": "/a", "access": "all"})).contains("unknown variant `all`"));
+    assert!(fault(json!({"host": "a", "guest": "/a", "max_files": -1})).contains("from 0 to 1000000"));
+    assert_eq!(
+        dirs(json!([{"host": "a", "guest": "/x"}, {"host": "b", "guest": "/x"}])).unwrap_err(),
+        "two folders are granted as `/x`; give one of them another `guest`"
+    );
+    assert!(
+        dirs(json!([{"host": "a", "guest": "/"}, {"host": "a", "guest": "/x"}, {"host": "b", "guest": "/..x"}]))
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_pattern_covers_what_it_says_with_all_below_it_and_in_any_case() {
+    let denied = |patterns: &[&str]| Denied::parse(patterns.iter().map(|&it| it.to_owned()).collect()).unwrap();
+    let everywhere = denied(&["**/.env", "**/*.{key,pem}"]);
+    for path in [".env", "a/.env", "a/b/.ENV", "x.pem", "a/x.Key"] {
+        assert!(everywhere.covers(path), "{path}");
+    }
+    for path in ["env", ".envrc", "a.env", "a/.env.d", "pem"] {
+        assert!(!everywhere.covers(path), "{path}");
+    }
+    assert_eq!(everywhere.pattern("a/x.key"), Some("**/*.{key,pem}"));
+    assert!(denied(&["**/Ä.txt"]).covers("x/ä.TXT"));
+    let anchored = denied(&["secret/**", "a/*/b"]);
+    assert!(anchored.covers("secret") && anchored.covers("a/x/b"), "a folder of which nothing may be seen is none");
+    assert!(!anchored.covers("x/secret") && !anchored.covers("a/b") && !anchored.covers("a/x/y/b"));
+    assert!(everywhere.is_by_name() && denied(&[]).is_by_name() && denied(&["**/x/**"]).is_by_name());
+    for pattern in ["secret/**", ".env", "**/a/b", "a/**/x", "**/{a/b,c}", "**"] {
+        assert!(!denied(&[pattern]).is_by_name(), "{pattern}");
+    }
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_an_error() {
+    for pattern in ["/etc", "secret/", "./x", "a/../b", "", "a//b", "["] {
+        let error = dirs(json!([{"host": "a", "guest": "/a", "deny": [pattern]}])).unwrap_err();
+        assert!(error.contains("write for example \"**/.env\" or \"secret/**\""), "{pattern}: {error}");
     }
 }

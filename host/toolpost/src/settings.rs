@@ -281,6 +281,23 @@ impl Settings {
         self.lines.get(&(component.to_owned(), tool.to_owned())).copied()
     }
 
+    /// What is said of a component, with its paths from the folder that they count from.
+    #[must_use]
+    pub(crate) fn resolved(&self, component: &ComponentSettings) -> ComponentSettings {
+        // A folder is opened for as long as the host runs, and must not depend on where the process is then.
+        let folder = |path: &Path| {
+            let path = self.resolve(path);
+            std::path::absolute(&path).unwrap_or(path)
+        };
+        let mut resolved = component.clone();
+        resolved.path = self.resolve(&component.path);
+        resolved.grants = resolved.grants.resolved(folder);
+        for tool in resolved.tools.values_mut() {
+            tool.grants = std::mem::take(&mut tool.grants).resolved(folder);
+        }
+        resolved
+    }
+
     /// A path as it stands in the file, from the folder that it counts from.
     #[must_use]
     pub fn resolve(&self, path: &Path) -> PathBuf {

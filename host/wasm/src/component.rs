@@ -17,6 +17,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::cache::hex;
+use crate::capability::dirs::driver::Driver;
 use crate::capability::net::client::Client;
 use crate::docs::{self, Documentation};
 use crate::engine::Engine;
@@ -52,6 +53,7 @@ pub struct Component {
     wit: Option<String>,
     linked: Arc<InstancePre<State>>,
     client: Arc<Client>,
+    files: Arc<Driver>,
     fuel: bool,
 }
 
@@ -181,6 +183,7 @@ impl Engine {
             wit: wit.map(str::to_owned),
             linked: Arc::new(linked),
             client: self.client.clone(),
+            files: self.files.clone(),
             fuel: self.fuel,
         })
     }
@@ -267,19 +270,29 @@ impl Component {
     /// Whether it would send requests over HTTP.
     #[must_use]
     pub fn asks_for_http(&self) -> bool {
-        self.imports.iter().any(|import| import.name.starts_with("wasi:http/outgoing-handler@"))
+        self.asks_for("wasi:http/outgoing-handler@")
     }
 
-    /// Grants of what the component does not ask for. Nobody means them: perhaps they belong to another component.
+    /// Grants of what the component does not ask for, and of what is not there. Nobody means them: perhaps they belong to another
+    /// component.
     ///
     /// # Errors
     /// There is such a grant; the error names it.
     pub fn takes(&self, grants: &Grants) -> Result<(), String> {
-        if grants.net.is_empty() || self.asks_for_http() {
-            return Ok(());
+        let useless = |key: &str, interface: &str| {
+            Err(format!("`grants.{key}` is of no use to it: it does not import `{interface}`; take the grant out"))
+        };
+        if !grants.net.is_empty() && !self.asks_for_http() {
+            return useless("net", "wasi:http/outgoing-handler");
         }
-        Err("`grants.net` is of no use to it: it does not import `wasi:http/outgoing-handler`; take the grant out"
-            .into())
+        if !grants.dirs.is_empty() && !self.asks_for("wasi:filesystem/preopens@") {
+            return useless("dirs", "wasi:filesystem/preopens");
+        }
+        self.files.open(&grants.dirs).map(drop)
+    }
+
+    fn asks_for(&self, interface: &str) -> bool {
+        self.imports.iter().any(|import| import.name.starts_with(interface))
     }
 
     /// The powers that its imports stand for, in words, and what comes of each with that granted.
@@ -306,7 +319,9 @@ impl Component {
         self.takes(&Grants::default().with(&settings.grants))?;
         let grants = base.grants.clone().with(&settings.grants);
         let reach = self.effect(&grants);
-        let runner = Exported::new(&self.linked, function.index, function.result.as_ref(), &self.client, self.fuel);
+        let roots = self.files.open(&grants.dirs)?;
+        let result = function.result.as_ref();
+        let runner = Exported::new(&self.linked, function.index, result, &self.client, roots, self.fuel);
         let mut tool = Tool {
             name,
             description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),

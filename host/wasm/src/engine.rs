@@ -12,6 +12,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::Cache;
 use crate::capability;
+use crate::capability::dirs::driver::Driver;
 use crate::capability::net::client::{Client, NetOptions};
 use crate::state::State;
 
@@ -69,6 +70,7 @@ pub struct Engine {
     pub(crate) cache: Option<Cache>,
     pub(crate) fuel: bool,
     pub(crate) client: Arc<Client>,
+    pub(crate) files: Arc<Driver>,
     max_parallel: usize,
     allocation: Allocation,
 }
@@ -107,8 +109,9 @@ impl Engine {
             None => None,
         };
         let client = Arc::new(Client::new(&options.net));
+        let files = Arc::new(Driver::new());
         let EngineOptions { fuel, max_parallel, .. } = *options;
-        Ok(Engine { engine, linker, cache, fuel, client, max_parallel, allocation })
+        Ok(Engine { engine, linker, cache, fuel, client, files, max_parallel, allocation })
     }
 
     /// Calls that can run at once: as many as were asked for, or fewer where the operating system would run out of memory

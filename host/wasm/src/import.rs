@@ -83,7 +83,8 @@ impl Power {
     #[must_use]
     pub fn is_closed(self, grants: &Grants) -> bool {
         match self {
-            Power::Environment | Power::Files | Power::Sockets => true,
+            Power::Environment | Power::Sockets => true,
+            Power::Files => grants.dirs.is_empty(),
             Power::Http => grants.net.is_empty(),
             _ => false,
         }
@@ -95,6 +96,7 @@ impl Power {
     pub fn effect(self, grants: &Grants) -> EffectClass {
         match self {
             Power::Other => EffectClass::Open,
+            Power::Files => grants.dirs_effect().unwrap_or(EffectClass::Pure),
             Power::Http => grants.net_effect().unwrap_or(EffectClass::Pure),
             _ => EffectClass::Pure,
         }
@@ -107,7 +109,7 @@ impl Power {
             Power::Stdio => "captured",
             power if power.is_given() => "given",
             power if power.is_closed(grants) => "closed",
-            Power::Http => "granted",
+            Power::Files | Power::Http => "granted",
             _ => "open",
         }
     }

@@ -13,6 +13,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::answer::Answer;
+use crate::capability::dirs::driver::Roots;
 use crate::capability::net::client::Client;
 use crate::engine::YIELD_FUEL;
 use crate::state::State;
@@ -26,6 +27,7 @@ pub(crate) struct Exported {
     index: ComponentExportIndex,
     answer: Answer,
     client: Arc<Client>,
+    roots: Arc<Roots>,
     fuel: bool,
 }
 
@@ -35,9 +37,11 @@ impl Exported {
         index: ComponentExportIndex,
         result: Option<&Shape>,
         client: &Arc<Client>,
+        roots: Roots,
         fuel: bool,
     ) -> Self {
-        Exported { linked: linked.clone(), index, answer: Answer::of(result), client: client.clone(), fuel }
+        let (client, roots) = (client.clone(), Arc::new(roots));
+        Exported { linked: linked.clone(), index, answer: Answer::of(result), client, roots, fuel }
     }
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
@@ -70,7 +74,8 @@ struct Running {
 impl Running {
     fn start(exported: &Exported, attempt: &Attempt) -> wasmtime::Result<Self> {
         let limits = attempt.call.tool.limits;
-        let mut store = Store::new(exported.linked.engine(), State::new(attempt.clone(), &exported.client));
+        let state = State::new(attempt.clone(), &exported.client, &exported.roots);
+        let mut store = Store::new(exported.linked.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.result_bytes_max).unwrap_or(usize::MAX));
         store.set_max_component_handles(limits.handles_max as usize);

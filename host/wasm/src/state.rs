@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capability;
+use crate::capability::dirs::driver::Roots;
 use crate::capability::net::client::Client;
 use crate::limits::Limiter;
 use crate::turn::Turns;
@@ -22,12 +23,15 @@ pub struct State {
     /// It goes before the table: a request that the guest has left half done must not look finished.
     net: Option<capability::net::Handle>,
     client: Arc<Client>,
+    /// It goes before the table, too: nothing is changed behind the end.
+    dirs: Option<capability::dirs::Handle>,
+    roots: Arc<Roots>,
     http: WasiHttpCtx,
     table: ResourceTable,
 }
 
 impl State {
-    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>) -> Self {
+    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, roots: &Arc<Roots>) -> Self {
         let limits = attempt.call.tool.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles_max as usize);
@@ -36,6 +40,8 @@ impl State {
             wasi: None,
             net: None,
             client: client.clone(),
+            dirs: None,
+            roots: roots.clone(),
             http: capability::net::context(),
             table,
             turns: Turns::new(attempt.started, attempt.deadline),
@@ -53,6 +59,13 @@ impl State {
     pub fn attempt(&self) -> &Attempt {
         self.turns.enter();
         &self.attempt
+    }
+
+    /// The granted folders.
+    pub(crate) fn files(&mut self) -> capability::dirs::View<'_> {
+        self.turns.enter();
+        let handle = self.dirs.get_or_insert_with(|| capability::dirs::Handle::new(&self.attempt, &self.roots));
+        capability::dirs::View { handle, table: &mut self.table }
     }
 
     /// The turns of the attempt.

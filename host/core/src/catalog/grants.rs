@@ -3,8 +3,11 @@
 //! Nothing is granted that is not written down here. Whether a request falls under a grant is decided on the URL that is
 //! sent, in its normal form, and by comparing whole parts of it: scheme, host, port, and the path segment by segment.
 
+mod dirs;
+
 use std::borrow::Cow;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -15,6 +18,8 @@ use url::{Host, Url};
 
 use super::settings::{Bytes, Span, bytes_between, bytes_within, number_within};
 use crate::effect::EffectClass;
+
+pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
 
 /// The bounds of what a grant of the network may allow.
 const REQUESTS_MOST: u64 = 1_000_000;
@@ -27,6 +32,9 @@ const BODY_BYTES_MOST: u64 = 1 << 30;
 pub struct GrantSettings {
     /// Where requests over HTTP may go. Default: nowhere.
     pub net: Option<Vec<NetGrant>>,
+    /// The folders that tools may use. Default: none.
+    #[serde(default, deserialize_with = "dirs::in_different_places")]
+    pub dirs: Option<Vec<DirGrant>>,
 }
 
 /// What a tool has been granted.
@@ -35,6 +43,9 @@ pub struct Grants {
     /// Where requests over HTTP may go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<NetGrant>,
+    /// The folders that it may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dirs: Vec<DirGrant>,
 }
 
 /// Requests over HTTP to one destination.
@@ -97,7 +108,7 @@ impl Grants {
     /// These grants, with what settings say over them.
     #[must_use]
     pub fn with(self, settings: &GrantSettings) -> Self {
-        Grants { net: settings.net.clone().unwrap_or(self.net) }
+        Grants { net: settings.net.clone().unwrap_or(self.net), dirs: settings.dirs.clone().unwrap_or(self.dirs) }
     }
 
     /// How far a tool may reach with the network that it has been granted; nothing without such a grant.
@@ -106,10 +117,26 @@ impl Grants {
         self.net.iter().flat_map(|grant| &grant.methods.0).map(|method| method_effect(method)).max()
     }
 
+    /// How far a tool may reach with the folders that it has been granted; nothing without one.
+    #[must_use]
+    pub fn dirs_effect(&self) -> Option<EffectClass> {
+        self.dirs.iter().map(|grant| grant.access.effect()).max()
+    }
+
     /// The grants, a line for each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.net.iter().map(|grant| format!("net {grant}")).collect()
+        let net = self.net.iter().map(|grant| format!("net {grant}"));
+        net.chain(self.dirs.iter().map(|grant| format!("dirs {grant}"))).collect()
+    }
+}
+
+impl GrantSettings {
+    /// The same, with the paths of folders as `resolve` has them: from where a relative path counts is not known here.
+    #[must_use]
+    pub fn resolved(mut self, resolve: impl Fn(&Path) -> PathBuf) -> Self {
+        dirs::resolved(self.dirs.as_deref_mut().unwrap_or_default(), resolve);
+        self
     }
 }
 

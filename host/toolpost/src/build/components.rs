@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use toolpost_core::Catalog;
 use toolpost_core::catalog::Base;
+use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::ToolSettings;
 use toolpost_wasm::{Component, Engine};
 
@@ -19,8 +20,7 @@ impl Builder {
     pub(super) fn sources(&self, faults: &mut Vec<Fault>) -> Vec<(String, ComponentSettings)> {
         let mut sources: Vec<(String, ComponentSettings)> = Vec::new();
         for (name, settings) in &self.settings.components {
-            let path = self.settings.resolve(&settings.path);
-            sources.push((name.clone(), ComponentSettings { path, ..settings.clone() }));
+            sources.push((name.clone(), self.settings.resolved(settings)));
         }
         let named = sources.len();
         let given: Vec<PathBuf> = self.files.iter().flat_map(|path| files(path, faults)).collect();
@@ -66,13 +66,17 @@ impl Builder {
         let said = Said { settings: &self.settings, name, component: settings };
         let mut faults = said.faults(&component);
         let Base { limits, guards, cast, grants } = self.base();
-        let base = Base {
+        let mut base = Base {
             limits: limits.with(&settings.limits),
             guards: guards.with(&settings.guard),
             cast: settings.cast.unwrap_or(cast),
             grants: grants.with(&settings.grants),
         };
-        faults.extend(component.takes(&base.grants).err());
+        if let Err(why) = component.takes(&base.grants) {
+            faults.push(why);
+            // It is said once, and not for each tool.
+            base.grants = Grants::default();
+        }
         let mut extended = catalog.clone();
         for function in &component.functions {
             let path = function.path();

@@ -5,6 +5,7 @@
 pub(crate) mod wasi;
 
 // The outside, as far as it is granted
+pub(crate) mod dirs;
 pub(crate) mod net;
 
 // The call itself
@@ -18,6 +19,7 @@ use crate::state::State;
 /// Links everything that a component may import.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     wasi::link(linker)?;
+    dirs::link(linker)?;
     net::link(linker)?;
     tool::link(linker)
 }

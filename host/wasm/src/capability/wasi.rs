@@ -1,5 +1,6 @@
-//! WASI 0.2, with nothing granted: no files, no environment, no arguments, no sockets, no standard input. Clocks and random
-//! numbers work. Standard output and standard error go into the call's report, as far as they are kept.
+//! WASI 0.2, with nothing granted: no environment, no arguments, no sockets, no standard input. Clocks and random numbers
+//! work. Standard output and standard error go into the call's report, as far as they are kept. Files are not here: they are a
+//! capability of their own.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +12,12 @@ use toolpost_core::Attempt;
 use toolpost_core::run::Capture;
 use wasmtime::Result;
 use wasmtime::component::Linker;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView as _};
+use wasmtime_wasi::p2::bindings::sockets::network::LinkOptions;
+use wasmtime_wasi::p2::bindings::{cli, random, sockets};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::state::State;
@@ -24,7 +29,23 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    random::insecure::add_to_linker::<_, WasiRandom>(linker, State::random)?;
+    random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, State::random)?;
+    cli::exit::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::environment::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    sockets::tcp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    sockets::udp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    sockets::instance_network::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    sockets::network::add_to_linker::<_, WasiSockets>(linker, &LinkOptions::default(), State::sockets)?;
+    sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(linker, State::sockets)
 }
 
 pub(crate) fn context(attempt: &Attempt) -> WasiCtx {

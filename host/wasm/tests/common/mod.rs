@@ -11,6 +11,7 @@
 )]
 
 pub mod asks;
+pub mod disk;
 pub mod door;
 pub mod echo;
 pub mod guest;

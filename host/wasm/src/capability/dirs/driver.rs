@@ -1,0 +1,66 @@
+//! The driver: the granted folders, opened once for all attempts of a tool, and the room for what is open in them.
+
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::Semaphore;
+use toolpost_core::catalog::grants::DirGrant;
+
+/// Pieces of work on files that are done at once, each on a thread of its own.
+const JOBS_MAX: usize = 32;
+
+/// The share of the files that this process may open that all attempts together may have open: one in so many.
+const SHARE: u64 = 4;
+
+/// The bounds of that.
+const PLACES_LEAST: u64 = 64;
+const PLACES_MOST: u64 = 16_384;
+
+/// Files, for all instances.
+pub(crate) struct Driver {
+    pub(super) jobs: Arc<Semaphore>,
+    pub(super) places: Arc<Semaphore>,
+}
+
+/// The folders that a tool has been granted.
+pub(crate) struct Roots {
+    pub(super) driver: Arc<Driver>,
+    pub(super) roots: Vec<Root>,
+}
+
+/// One of them.
+pub(super) struct Root {
+    pub(super) grant: Arc<DirGrant>,
+    pub(super) dir: Arc<Dir>,
+}
+
+impl Driver {
+    pub(crate) fn new() -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let places = (files / SHARE).clamp(PLACES_LEAST, PLACES_MOST);
+        let places = usize::try_from(places).unwrap_or(usize::MAX >> 4);
+        Driver { jobs: Arc::new(Semaphore::new(JOBS_MAX)), places: Arc::new(Semaphore::new(places)) }
+    }
+
+    /// Opens what was granted. Everything that a tool reaches, it reaches from these folders: nothing else is opened by a
+    /// path of the host.
+    ///
+    /// # Errors
+    /// A folder is none, or cannot be opened; for the operator, so it says which.
+    pub(crate) fn open(self: &Arc<Self>, grants: &[DirGrant]) -> Result<Roots, String> {
+        let open = |grant: &DirGrant| {
+            let host = &grant.host;
+            let wrong = |why: &str| format!("the folder `{}`, granted as `{}`, {why}", host.display(), grant.guest);
+            if !host.is_absolute() {
+                return Err(wrong("has no absolute path"));
+            }
+            let dir = Dir::open_ambient_dir(host, ambient_authority());
+            let dir = dir.map_err(|error| wrong(&format!("cannot be opened: {error}")))?;
+            Ok(Root { grant: Arc::new(grant.clone()), dir: Arc::new(dir) })
+        };
+        let roots = grants.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Roots { driver: self.clone(), roots })
+    }
+}

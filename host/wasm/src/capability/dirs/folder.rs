@@ -1,0 +1,347 @@
+//! A folder that a guest holds, and what it does with the names in it.
+
+use std::sync::Arc;
+
+use cap_fs_ext::{DirExt as _, FollowSymlinks, OpenOptionsFollowExt as _, OpenOptionsSyncExt as _};
+use cap_std::fs::{Dir, File, Metadata, OpenOptions};
+use rustix::fs::{AtFlags, utimensat};
+use toolpost_core::catalog::grants::DirAccess;
+use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, NewTimestamp, OpenFlags};
+
+use super::desk::Place;
+use super::file::Opened;
+use super::grant::{Act, Share};
+use super::times;
+use super::walk::{Entry, Spot, stays_inside, walk};
+
+/// How often it is tried to open a file that others make and delete.
+const OPENINGS_MAX: usize = 8;
+
+/// A folder in a granted one, or that itself.
+#[derive(Clone)]
+pub(super) struct Folder {
+    pub(super) share: Arc<Share>,
+    pub(super) dir: Arc<Dir>,
+    /// The path from the granted folder.
+    pub(super) path: String,
+    _place: Option<Arc<Place>>,
+}
+
+/// What a guest holds.
+pub(super) enum Descriptor {
+    Folder(Folder),
+    File(Arc<Opened>),
+}
+
+/// How a file is to be opened.
+#[derive(Clone, Copy)]
+struct How {
+    reads: bool,
+    writes: bool,
+    is_new: bool,
+    empties: bool,
+}
+
+fn io(error: std::io::Error) -> ErrorCode {
+    ErrorCode::from(&error)
+}
+
+impl Folder {
+    /// The granted folder itself.
+    pub(super) fn of(share: &Arc<Share>) -> Self {
+        Folder { share: share.clone(), dir: share.dir.clone(), path: String::new(), _place: None }
+    }
+
+    /// Where a path leads.
+    async fn find(&self, act: Act, path: String, follow: bool) -> Result<Spot, ErrorCode> {
+        let asked = if self.path.is_empty() { path.clone() } else { format!("{}/{path}", self.path) };
+        let folder = self.clone();
+        let going = move || Ok(walk(&folder.dir, &folder.path, &folder.share.grant.deny, &path, follow));
+        let found = self.share.desk.look(going).await?;
+        found.map_err(|lost| self.share.lost(act, &asked, lost))
+    }
+
+    /// The name to which a path leads, for what is done to names.
+    async fn name(&self, act: Act, path: String, for_folder: ErrorCode) -> Result<Entry, ErrorCode> {
+        match self.find(act, path, false).await? {
+            Spot::Entry(entry) => Ok(*entry),
+            Spot::Folder { .. } => Err(for_folder),
+        }
+    }
+
+    pub(super) async fn open(
+        &self,
+        path: String,
+        follow: bool,
+        flags: OpenFlags,
+        wanted: DescriptorFlags,
+    ) -> Result<Descriptor, ErrorCode> {
+        for _ in 0..OPENINGS_MAX {
+            match self.open_once(path.clone(), follow, flags, wanted).await {
+                // Somebody else has made it meanwhile, so now it is there to be opened.
+                Err(ErrorCode::Exist) if !flags.contains(OpenFlags::EXCLUSIVE) => {}
+                opened => return opened,
+            }
+        }
+        Err(ErrorCode::Busy)
+    }
+
+    async fn open_once(
+        &self,
+        path: String,
+        follow: bool,
+        flags: OpenFlags,
+        wanted: DescriptorFlags,
+    ) -> Result<Descriptor, ErrorCode> {
+        let (reads, writes) = (wanted.contains(DescriptorFlags::READ), wanted.contains(DescriptorFlags::WRITE));
+        let makes = flags.contains(OpenFlags::CREATE);
+        let how = How { reads, writes, is_new: false, empties: flags.contains(OpenFlags::TRUNCATE) };
+        let act = match (makes, how.writes || how.empties) {
+            (true, _) => Act::Create,
+            (false, true) => Act::Write,
+            (false, false) => Act::Read,
+        };
+        let entry = match self.find(act, path, follow).await? {
+            Spot::Folder { dir, path } => return self.opened(how, flags, move || Ok(dir), path).await,
+            Spot::Entry(entry) => *entry,
+        };
+        match &entry.found {
+            None if !makes => Err(ErrorCode::NoEntry),
+            None if entry.as_folder || flags.contains(OpenFlags::DIRECTORY) => Err(ErrorCode::Invalid),
+            None => self.create(entry, how).await,
+            Some(_) if makes && flags.contains(OpenFlags::EXCLUSIVE) => Err(ErrorCode::Exist),
+            Some(found) if found.is_dir() => {
+                let Entry { parent, name, path, .. } = entry;
+                self.opened(how, flags, move || Ok(Arc::new(parent.open_dir_nofollow(name).map_err(io)?)), path).await
+            }
+            Some(_) if entry.as_folder || flags.contains(OpenFlags::DIRECTORY) => Err(ErrorCode::NotDirectory),
+            Some(found) if found.is_symlink() => Err(ErrorCode::Loop),
+            Some(found) if !found.is_file() => {
+                Err(self.share.never(act, &entry.path, "it is neither a file nor a folder"))
+            }
+            Some(found) => {
+                let length = found.len();
+                self.take(entry, how, length).await
+            }
+        }
+    }
+
+    /// A folder, opened.
+    async fn opened(
+        &self,
+        how: How,
+        flags: OpenFlags,
+        open: impl FnOnce() -> Result<Arc<Dir>, ErrorCode> + Send + 'static,
+        path: String,
+    ) -> Result<Descriptor, ErrorCode> {
+        if flags.contains(OpenFlags::EXCLUSIVE) {
+            return Err(ErrorCode::Exist);
+        }
+        if how.writes || how.empties || flags.contains(OpenFlags::CREATE) {
+            return Err(ErrorCode::IsDirectory);
+        }
+        let place = Some(Arc::new(self.share.desk.place(1)?));
+        let dir = self.share.desk.look(open).await?;
+        Ok(Descriptor::Folder(Folder { share: self.share.clone(), dir, path, _place: place }))
+    }
+
+    /// A file that was not there.
+    async fn create(&self, entry: Entry, how: How) -> Result<Descriptor, ErrorCode> {
+        let Share { desk, .. } = &*self.share;
+        self.share.allows(Act::Create, &entry.path)?;
+        let place = desk.place(1)?;
+        self.share.take_file(Act::Create, &entry.path)?;
+        let passage = self.share.pass(Act::Create, &entry.path, None).await?;
+        let Entry { parent, name, path, .. } = entry;
+        let how = How { is_new: true, empties: false, ..how };
+        let file = desk.change([passage], move || file(&parent, &name, how)).await?;
+        Ok(Descriptor::File(Arc::new(Opened::new(&self.share, path, file, (how.reads, how.writes), place))))
+    }
+
+    /// A file that is there.
+    async fn take(&self, entry: Entry, how: How, length: u64) -> Result<Descriptor, ErrorCode> {
+        let Share { desk, .. } = &*self.share;
+        // What is empty already is not changed by being emptied.
+        let how = How { empties: how.empties && length > 0, ..how };
+        if how.empties {
+            self.share.allows(Act::Write, &entry.path)?;
+        }
+        if how.writes {
+            self.share.allows(Act::Append, &entry.path)?;
+        }
+        if how.reads {
+            self.share.allows(Act::Read, &entry.path)?;
+        }
+        let place = desk.place(1)?;
+        let mut passages = Vec::new();
+        if how.reads {
+            passages.push(self.share.pass(Act::Read, &entry.path, None).await?);
+        }
+        if how.empties {
+            passages.push(self.share.pass(Act::Write, &entry.path, Some("emptied".into())).await?);
+        }
+        let Entry { parent, name, path, .. } = entry;
+        let file = desk.change(passages, move || file(&parent, &name, how)).await?;
+        let opened = Opened::new(&self.share, path, file, (how.reads, how.writes), place);
+        if how.empties {
+            opened.emptied();
+        }
+        Ok(Descriptor::File(Arc::new(opened)))
+    }
+
+    pub(super) async fn make(&self, path: String) -> Result<(), ErrorCode> {
+        let entry = self.name(Act::Mkdir, path, ErrorCode::Exist).await?;
+        if entry.found.is_some() {
+            return Err(ErrorCode::Exist);
+        }
+        self.share.allows(Act::Mkdir, &entry.path)?;
+        self.share.take_file(Act::Mkdir, &entry.path)?;
+        let passage = self.share.pass(Act::Mkdir, &entry.path, None).await?;
+        self.share.desk.change([passage], move || entry.parent.create_dir(&entry.name).map_err(io)).await
+    }
+
+    pub(super) async fn remove_file(&self, path: String) -> Result<(), ErrorCode> {
+        let entry = self.name(Act::Delete, path, ErrorCode::IsDirectory).await?;
+        match entry.there()? {
+            found if found.is_dir() => return Err(ErrorCode::IsDirectory),
+            _ => self.share.allows(Act::Delete, &entry.path)?,
+        }
+        let passage = self.share.pass(Act::Delete, &entry.path, None).await?;
+        self.share.desk.change([passage], move || entry.parent.remove_file(&entry.name).map_err(io)).await
+    }
+
+    pub(super) async fn remove_folder(&self, path: String) -> Result<(), ErrorCode> {
+        let entry = self.name(Act::Delete, path, ErrorCode::Invalid).await?;
+        match entry.there()? {
+            found if !found.is_dir() => return Err(ErrorCode::NotDirectory),
+            _ => self.share.allows(Act::Delete, &entry.path)?,
+        }
+        let passage = self.share.pass(Act::Delete, &entry.path, Some("a folder".into())).await?;
+        self.share.desk.change([passage], move || entry.parent.remove_dir(&entry.name).map_err(io)).await
+    }
+
+    pub(super) async fn rename(&self, path: String, to: &Folder, new_path: String) -> Result<(), ErrorCode> {
+        // As between two disks: who wants it there copies it, and each grant is asked.
+        if !Arc::ptr_eq(&self.share, &to.share) {
+            return Err(ErrorCode::CrossDevice);
+        }
+        let old = self.name(Act::Rename, path, ErrorCode::Busy).await?;
+        let new = to.name(Act::Rename, new_path, ErrorCode::Busy).await?;
+        let found = old.there()?;
+        if new.as_folder && !found.is_dir() {
+            return Err(ErrorCode::NotDirectory);
+        }
+        self.share.allows(Act::Rename, &old.path)?;
+        // Elsewhere a relative link would lead to somewhere else.
+        if found.is_symlink() {
+            return Err(self.share.never(Act::Rename, &old.path, "it is a symbolic link"));
+        }
+        if found.is_dir() && !self.share.grant.deny.is_by_name() {
+            return Err(self.share.kept_in_place(&old.path));
+        }
+        let detail = format!("to {}", self.share.shown(&new.path));
+        let passage = self.share.pass(Act::Rename, &old.path, Some(detail)).await?;
+        let rename = move || old.parent.rename(&old.name, &new.parent, &new.name).map_err(io);
+        self.share.desk.change([passage], rename).await
+    }
+
+    pub(super) async fn link(&self, path: String, to: &Folder, new_path: String) -> Result<(), ErrorCode> {
+        // One file that is in two grants would be under neither.
+        if !Arc::ptr_eq(&self.share, &to.share) {
+            return Err(ErrorCode::CrossDevice);
+        }
+        let old = self.name(Act::Create, path, ErrorCode::NotPermitted).await?;
+        let new = to.name(Act::Create, new_path, ErrorCode::Exist).await?;
+        let is_file = old.there()?.is_file();
+        if new.found.is_some() {
+            return Err(ErrorCode::Exist);
+        }
+        self.share.allows_with(DirAccess::Write, Act::Create, &new.path)?;
+        if !is_file {
+            return Err(self.share.never(Act::Create, &new.path, "what it would be a second name for is no file"));
+        }
+        self.share.take_file(Act::Create, &new.path)?;
+        let detail = format!("a second name for {}", self.share.shown(&old.path));
+        let passage = self.share.pass(Act::Create, &new.path, Some(detail)).await?;
+        let link = move || old.parent.hard_link(&old.name, &new.parent, &new.name).map_err(io);
+        self.share.desk.change([passage], link).await
+    }
+
+    /// What a symbolic link leads to changes under those who follow it, also under those who are no tools.
+    pub(super) async fn symlink(&self, path: String) -> Result<(), ErrorCode> {
+        let entry = self.name(Act::Create, path, ErrorCode::Exist).await?;
+        Err(self.share.never(Act::Create, &entry.path, "tools make no symbolic links"))
+    }
+
+    pub(super) async fn read_link(&self, path: String) -> Result<String, ErrorCode> {
+        let entry = self.name(Act::List, path, ErrorCode::Invalid).await?;
+        if !entry.there()?.is_symlink() {
+            return Err(ErrorCode::Invalid);
+        }
+        let (folder, path) =
+            (entry.path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned(), entry.path.clone());
+        let read = move || entry.parent.read_link_contents(&entry.name).map_err(io);
+        let text = self.share.desk.look(read).await?.into_os_string();
+        let text = text.into_string().map_err(|_| ErrorCode::IllegalByteSequence)?;
+        // Where a link leads outside is a path of the host.
+        if stays_inside(&folder, &text) { Ok(text) } else { Err(self.share.outside(Act::List, &path)) }
+    }
+
+    pub(super) async fn metadata(&self) -> Result<Metadata, ErrorCode> {
+        let dir = self.dir.clone();
+        self.share.desk.look(move || dir.dir_metadata().map_err(io)).await
+    }
+
+    pub(super) async fn metadata_at(&self, path: String, follow: bool) -> Result<Metadata, ErrorCode> {
+        match self.find(Act::List, path, follow).await? {
+            Spot::Entry(entry) => entry.there().cloned(),
+            Spot::Folder { dir, .. } => self.share.desk.look(move || dir.dir_metadata().map_err(io)).await,
+        }
+    }
+
+    pub(super) async fn set_times_at(
+        &self,
+        path: String,
+        follow: bool,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> Result<(), ErrorCode> {
+        let times = times::new(accessed, modified)?;
+        let (dir, name, path) = match self.find(Act::Write, path, follow).await? {
+            Spot::Folder { dir, path } => (dir, ".".to_owned(), path),
+            Spot::Entry(entry) => {
+                entry.there()?;
+                let Entry { parent, name, path, .. } = *entry;
+                (parent, name, path)
+            }
+        };
+        self.share.allows(Act::Write, &path)?;
+        let passage = self.share.pass(Act::Write, &path, Some("its times".into())).await?;
+        let set = move || utimensat(&*dir, &name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(times::failed);
+        self.share.desk.change([passage], set).await
+    }
+}
+
+impl Entry {
+    /// What was found, if there was something of the kind that was asked for.
+    fn there(&self) -> Result<&Metadata, ErrorCode> {
+        let found = self.found.as_ref().ok_or(ErrorCode::NoEntry)?;
+        if self.as_folder && !found.is_dir() { Err(ErrorCode::NotDirectory) } else { Ok(found) }
+    }
+}
+
+/// Opens a file by its name alone. What it turns out to be may be something else than what was found a moment ago, and must not
+/// keep us waiting.
+fn file(parent: &Dir, name: &str, how: How) -> Result<File, ErrorCode> {
+    let mut options = OpenOptions::new();
+    options.read(how.reads || !how.writes).write(how.writes || how.empties || how.is_new).create_new(how.is_new);
+    options.follow(FollowSymlinks::No).nonblock(true);
+    let file = parent.open_with(name, &options).map_err(io)?;
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(ErrorCode::NotPermitted);
+    }
+    if how.empties {
+        file.set_len(0).map_err(io)?;
+    }
+    Ok(file)
+}

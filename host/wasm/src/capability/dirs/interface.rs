@@ -1,0 +1,289 @@
+//! `wasi:filesystem@0.2`, for a granted folder.
+//!
+//! The types of the interface are those of `wasmtime-wasi`, so that streams and errors are the same for all of WASI. What it
+//! holds behind a descriptor is its own, and cannot be made of a folder that is open already. So behind a descriptor stands one
+//! of ours: to the linker a resource is a number with a name.
+
+use std::sync::Arc;
+
+use wasmtime::component::{Resource, ResourceTableError};
+use wasmtime_wasi::p2::bindings::filesystem::preopens;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize, Host,
+    HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
+
+use super::View;
+use super::file::{Opened, To};
+use super::folder::{Descriptor, Folder};
+use super::grant::Act;
+use super::list::Listing;
+use super::stream::{Input, Output};
+use super::times;
+
+type Theirs = Resource<types::Descriptor>;
+type TheirNames = Resource<types::DirectoryEntryStream>;
+
+/// Ours, behind theirs.
+fn ours(descriptor: &Theirs) -> Resource<Descriptor> {
+    Resource::new_borrow(descriptor.rep())
+}
+
+impl View<'_> {
+    fn push(&mut self, descriptor: Descriptor) -> Result<Theirs, ResourceTableError> {
+        Ok(Resource::new_own(self.table.push(descriptor)?.rep()))
+    }
+
+    fn folder(&self, descriptor: &Theirs) -> FsResult<Folder> {
+        match self.table.get(&ours(descriptor))? {
+            Descriptor::Folder(folder) => Ok(folder.clone()),
+            Descriptor::File(_) => Err(ErrorCode::NotDirectory.into()),
+        }
+    }
+
+    fn file(&self, descriptor: &Theirs) -> FsResult<Arc<Opened>> {
+        match self.table.get(&ours(descriptor))? {
+            Descriptor::File(file) => Ok(file.clone()),
+            Descriptor::Folder(_) => Err(ErrorCode::IsDirectory.into()),
+        }
+    }
+
+    async fn metadata(&mut self, descriptor: &Theirs) -> FsResult<cap_std::fs::Metadata> {
+        Ok(match self.table.get(&ours(descriptor))? {
+            Descriptor::File(file) => file.metadata().await?,
+            Descriptor::Folder(folder) => folder.metadata().await?,
+        })
+    }
+
+    /// A file that may be written to.
+    fn writable(&self, descriptor: &Theirs) -> FsResult<Arc<Opened>> {
+        let file = self.file(descriptor)?;
+        if file.writes { Ok(file) } else { Err(ErrorCode::BadDescriptor.into()) }
+    }
+}
+
+fn follows(flags: PathFlags) -> bool {
+    flags.contains(PathFlags::SYMLINK_FOLLOW)
+}
+
+impl preopens::Host for View<'_> {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Theirs, String)>> {
+        let granted = self.handle.shares.iter().map(|share| {
+            let folder = Descriptor::Folder(Folder::of(share));
+            let descriptor = Resource::new_own(self.table.push(folder)?.rep());
+            Ok((descriptor, share.grant.guest.to_string()))
+        });
+        granted.collect()
+    }
+}
+
+impl Host for View<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
+        error.downcast()
+    }
+
+    fn filesystem_error_code(&mut self, error: Resource<IoError>) -> wasmtime::Result<Option<ErrorCode>> {
+        Ok(self.table.get(&error)?.downcast_ref::<ErrorCode>().copied())
+    }
+}
+
+impl HostDescriptor for View<'_> {
+    fn read_via_stream(&mut self, descriptor: Theirs, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
+        let file = self.file(&descriptor)?;
+        if !file.reads {
+            return Err(ErrorCode::BadDescriptor.into());
+        }
+        let stream: DynInputStream = Box::new(Input::new(file, offset));
+        Ok(self.table.push(stream)?)
+    }
+
+    fn write_via_stream(&mut self, descriptor: Theirs, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
+        let stream: DynOutputStream = Box::new(Output::new(self.writable(&descriptor)?, To::At(offset)));
+        Ok(self.table.push(stream)?)
+    }
+
+    fn append_via_stream(&mut self, descriptor: Theirs) -> FsResult<Resource<DynOutputStream>> {
+        let stream: DynOutputStream = Box::new(Output::new(self.writable(&descriptor)?, To::End));
+        Ok(self.table.push(stream)?)
+    }
+
+    /// Advice is free to take, and this host does not.
+    async fn advise(&mut self, descriptor: Theirs, _: Filesize, _: Filesize, _: Advice) -> FsResult<()> {
+        self.file(&descriptor).map(|_| ())
+    }
+
+    async fn sync_data(&mut self, descriptor: Theirs) -> FsResult<()> {
+        match self.table.get(&ours(&descriptor))? {
+            Descriptor::File(file) => Ok(file.sync(true).await?),
+            Descriptor::Folder(_) => Ok(()),
+        }
+    }
+
+    async fn sync(&mut self, descriptor: Theirs) -> FsResult<()> {
+        match self.table.get(&ours(&descriptor))? {
+            Descriptor::File(file) => Ok(file.sync(false).await?),
+            Descriptor::Folder(_) => Ok(()),
+        }
+    }
+
+    async fn get_flags(&mut self, descriptor: Theirs) -> FsResult<DescriptorFlags> {
+        let (reads, writes, changes) = match self.table.get(&ours(&descriptor))? {
+            Descriptor::File(file) => (file.reads, file.writes, false),
+            Descriptor::Folder(folder) => (true, false, folder.share.grant.access >= Act::Create.needs()),
+        };
+        let set = [
+            (reads, DescriptorFlags::READ),
+            (writes, DescriptorFlags::WRITE),
+            (changes, DescriptorFlags::MUTATE_DIRECTORY),
+        ];
+        let set = set.into_iter().filter(|(is_set, _)| *is_set);
+        Ok(set.fold(DescriptorFlags::empty(), |flags, (_, flag)| flags | flag))
+    }
+
+    async fn get_type(&mut self, descriptor: Theirs) -> FsResult<DescriptorType> {
+        Ok(match self.table.get(&ours(&descriptor))? {
+            Descriptor::File(_) => DescriptorType::RegularFile,
+            Descriptor::Folder(_) => DescriptorType::Directory,
+        })
+    }
+
+    async fn set_size(&mut self, descriptor: Theirs, size: Filesize) -> FsResult<()> {
+        Ok(self.file(&descriptor)?.set_size(size).await?)
+    }
+
+    async fn set_times(&mut self, descriptor: Theirs, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
+        match self.table.get(&ours(&descriptor))? {
+            Descriptor::File(file) => Ok(file.set_times(accessed, modified).await?),
+            Descriptor::Folder(folder) => Ok(folder.set_times_at(".".into(), false, accessed, modified).await?),
+        }
+    }
+
+    async fn read(&mut self, descriptor: Theirs, length: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let bytes = self.file(&descriptor)?.read(offset, length).await?;
+        let is_end = bytes.is_empty() && length > 0;
+        Ok((bytes.into(), is_end))
+    }
+
+    async fn write(&mut self, descriptor: Theirs, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
+        let length = bytes.len() as u64;
+        self.file(&descriptor)?.write(bytes.into(), To::At(offset)).await?;
+        Ok(length)
+    }
+
+    async fn read_directory(&mut self, descriptor: Theirs) -> FsResult<TheirNames> {
+        let listing = Listing::new(&self.folder(&descriptor)?).await?;
+        Ok(Resource::new_own(self.table.push(listing)?.rep()))
+    }
+
+    async fn create_directory_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
+        Ok(self.folder(&descriptor)?.make(path).await?)
+    }
+
+    async fn stat(&mut self, descriptor: Theirs) -> FsResult<DescriptorStat> {
+        Ok(times::stat(&self.metadata(&descriptor).await?))
+    }
+
+    async fn stat_at(&mut self, descriptor: Theirs, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        Ok(times::stat(&self.folder(&descriptor)?.metadata_at(path, follows(flags)).await?))
+    }
+
+    async fn set_times_at(
+        &mut self,
+        descriptor: Theirs,
+        flags: PathFlags,
+        path: String,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        Ok(self.folder(&descriptor)?.set_times_at(path, follows(flags), accessed, modified).await?)
+    }
+
+    /// A link is never gone along here: it would be another file that gets a second name.
+    async fn link_at(
+        &mut self,
+        descriptor: Theirs,
+        _: PathFlags,
+        path: String,
+        new_descriptor: Theirs,
+        new_path: String,
+    ) -> FsResult<()> {
+        Ok(self.folder(&descriptor)?.link(path, &self.folder(&new_descriptor)?, new_path).await?)
+    }
+
+    async fn open_at(
+        &mut self,
+        descriptor: Theirs,
+        flags: PathFlags,
+        path: String,
+        open: OpenFlags,
+        wanted: DescriptorFlags,
+    ) -> FsResult<Theirs> {
+        let opened = self.folder(&descriptor)?.open(path, follows(flags), open, wanted).await?;
+        Ok(self.push(opened)?)
+    }
+
+    async fn readlink_at(&mut self, descriptor: Theirs, path: String) -> FsResult<String> {
+        Ok(self.folder(&descriptor)?.read_link(path).await?)
+    }
+
+    async fn remove_directory_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
+        Ok(self.folder(&descriptor)?.remove_folder(path).await?)
+    }
+
+    async fn rename_at(
+        &mut self,
+        descriptor: Theirs,
+        path: String,
+        new_descriptor: Theirs,
+        new_path: String,
+    ) -> FsResult<()> {
+        Ok(self.folder(&descriptor)?.rename(path, &self.folder(&new_descriptor)?, new_path).await?)
+    }
+
+    async fn symlink_at(&mut self, descriptor: Theirs, _: String, path: String) -> FsResult<()> {
+        Ok(self.folder(&descriptor)?.symlink(path).await?)
+    }
+
+    async fn unlink_file_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
+        Ok(self.folder(&descriptor)?.remove_file(path).await?)
+    }
+
+    async fn is_same_object(&mut self, descriptor: Theirs, other: Theirs) -> wasmtime::Result<bool> {
+        let same = |metadata: FsResult<cap_std::fs::Metadata>| metadata.ok().map(|found| times::identity(&found));
+        let (one, other) = (same(self.metadata(&descriptor).await), same(self.metadata(&other).await));
+        let halves = |hash: MetadataHashValue| (hash.lower, hash.upper);
+        Ok(one.is_some() && one.map(halves) == other.map(halves))
+    }
+
+    async fn metadata_hash(&mut self, descriptor: Theirs) -> FsResult<MetadataHashValue> {
+        Ok(times::identity(&self.metadata(&descriptor).await?))
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        descriptor: Theirs,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        Ok(times::identity(&self.folder(&descriptor)?.metadata_at(path, follows(flags)).await?))
+    }
+
+    fn drop(&mut self, descriptor: Theirs) -> wasmtime::Result<()> {
+        self.table.delete(Resource::<Descriptor>::new_own(descriptor.rep()))?;
+        Ok(())
+    }
+}
+
+impl HostDirectoryEntryStream for View<'_> {
+    async fn read_directory_entry(&mut self, names: TheirNames) -> FsResult<Option<DirectoryEntry>> {
+        let listing = self.table.get_mut(&Resource::<Listing>::new_borrow(names.rep()))?;
+        Ok(listing.next().await?)
+    }
+
+    fn drop(&mut self, names: TheirNames) -> wasmtime::Result<()> {
+        self.table.delete(Resource::<Listing>::new_own(names.rep()))?;
+        Ok(())
+    }
+}
