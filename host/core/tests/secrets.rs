@@ -362,7 +362,8 @@ async fn a_secret_argument_reaches_the_tool_and_nobody_else() {
     for (arguments, result) in cases {
         let outcome = host.call(Call::new("login", arguments.as_str())).await;
         let shown = shown(&outcome) + &told.0.lock().unwrap();
-        assert!(!shown.contains("hunter2") && !shown.contains("4711"), "{arguments}: {shown}");
+        // Of the number more than an id may have by chance.
+        assert!(!shown.contains("hunter2") && !shown.contains("47114711"), "{arguments}: {shown}");
         match (outcome.result, result) {
             (Ok(output), Ok(wanted)) => assert_eq!(output.value, wanted),
             (Err(error), Err(())) => assert_eq!(error.kind, ErrorKind::InvalidArguments),
