@@ -26,12 +26,19 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous, SqliteTransaction,
 };
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
 
 /// How long a process waits for another one's write.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long is waited before a database that was locked is opened again.
+const OPEN_EVERY: Duration = Duration::from_millis(20);
+
 /// Connections that read at once, of one process to one database.
 const READERS_MAX: u32 = 4;
+
+/// The code of a database that is locked.
+const SQLITE_BUSY: u32 = 5;
 
 /// The files of the databases.
 const STATE: &str = "state.db";
@@ -73,6 +80,16 @@ impl From<sqlx::Error> for StoreError {
 impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
         StoreError(error.into())
+    }
+}
+
+impl StoreError {
+    /// Whether another process, or another connection of this one, has it.
+    fn is_busy(&self) -> bool {
+        let error = self.0.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+        let code = error.and_then(|error| error.code()?.parse::<u32>().ok());
+        // What is behind the last byte says more.
+        code.is_some_and(|code| code & 0xff == SQLITE_BUSY)
     }
 }
 
@@ -126,7 +143,23 @@ impl Store {
 }
 
 impl Database {
+    /// Opens it. Of several that make a new one at once, some find it locked, and SQLite lets them wait only later.
     async fn open(dir: &Path, name: &str, safety: SqliteSynchronous, schema: &'static str) -> Result<Self, StoreError> {
+        let begun = Instant::now();
+        loop {
+            match Database::open_now(dir, name, safety, schema).await {
+                Err(error) if error.is_busy() && begun.elapsed() < BUSY_TIME_MAX => sleep(OPEN_EVERY).await,
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open_now(
+        dir: &Path,
+        name: &str,
+        safety: SqliteSynchronous,
+        schema: &'static str,
+    ) -> Result<Self, StoreError> {
         private::make_dir(dir)?;
         // The journals beside it get the same mode.
         private::make_file(&dir.join(name))?;

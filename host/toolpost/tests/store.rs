@@ -40,6 +40,20 @@ async fn what_several_hosts_write_at_once_is_all_there() {
 }
 
 #[tokio::test]
+async fn hosts_that_open_a_new_folder_at_once_all_get_it() {
+    for _ in 0..30 {
+        let folder = tempfile::tempdir().unwrap();
+        let open = (0..8).map(|_| {
+            let store = Store::at(folder.path().join("kept"));
+            tokio::spawn(async move { store.state().await.map(drop).map_err(|error| error.to_string()) })
+        });
+        for opened in open.collect::<Vec<_>>() {
+            assert_eq!(opened.await.unwrap(), Ok(()));
+        }
+    }
+}
+
+#[tokio::test]
 async fn nobody_else_may_look_into_the_folder_and_nothing_is_made_before_it_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("kept");
