@@ -1,5 +1,6 @@
 //! Whatever `std::fs` can do, for tests of what a host makes of it.
 
+mod c;
 mod trial;
 
 use std::fs::{self, File, OpenOptions};

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 type Promise = fn(&Path) -> io::Result<bool>;
 
-const PROMISES: [(&str, Promise); 24] = [
+const PROMISES: [(&str, Promise); 25] = [
     ("what is written is read", |at| {
         fs::write(at.join("a"), "hello")?;
         Ok(fs::read_to_string(at.join("a"))? == "hello")
@@ -150,6 +150,7 @@ const PROMISES: [(&str, Promise); 24] = [
         file.sync_all()?;
         Ok(text == "still" && !at.join("a").exists())
     }),
+    ("the C library's own functions do the same", |at| crate::c::trial(&at.join("a"))),
 ];
 
 /// Tries them all, each in a folder of its own.
