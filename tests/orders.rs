@@ -107,7 +107,7 @@ impl Known {
                 }
                 (None, Some("outcome_unknown")) => drop(self.unknown.insert(order)),
                 // They are free to come again.
-                (None, Some("tool_failed" | "circuit_open" | "timed_out" | "busy")) => {}
+                (None, Some("tool_failed" | "circuit_open" | "timed_out" | "busy" | "key_in_use")) => {}
                 (None, _) => panic!("{answer}"),
             }
         }

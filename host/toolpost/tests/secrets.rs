@@ -83,9 +83,10 @@ async fn why_a_secret_cannot_be_had_is_told_without_it() {
             "the command `sh` failed: exit status: 3".into(),
         ),
         ("{ command = [\"true\"] }", "the command `true` does not give one: it is empty (exit status: 0)".into()),
+        // It waits when it has written, so that it ends by being killed, and not because nobody reads on.
         (
-            "{ command = [\"yes\"] }",
-            "the command `yes` does not give one: it is longer than 8192 bytes (signal: 9 (SIGKILL))".into(),
+            "{ command = [\"sh\", \"-c\", \"head -c 9000 /dev/zero | tr '\\\\0' x; sleep 100\"] }",
+            "the command `sh` does not give one: it is longer than 8192 bytes (signal: 9 (SIGKILL))".into(),
         ),
     ] {
         assert_eq!(read(dir, from).await, Err(format!("the secret `A` cannot be had: {why}")), "{from}");
