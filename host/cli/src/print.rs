@@ -50,8 +50,8 @@ pub(crate) fn words(text: &str) -> String {
 }
 
 /// So many of something, in words.
-pub(crate) fn many(count: usize, one: &str) -> String {
-    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+pub(crate) fn many<N: std::fmt::Display + PartialEq + From<u8>>(count: N, one: &str) -> String {
+    format!("{count} {one}{}", if count == N::from(1) { "" } else { "s" })
 }
 
 /// What of a long text is for a page that a person reads, in characters; and of a hash. `--json` has all of it.

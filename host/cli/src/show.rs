@@ -82,8 +82,7 @@ fn outcome(call: &Logged) -> String {
 }
 
 fn sums(call: &Logged) -> String {
-    let many = |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    let (attempts, effects) = (many(call.attempts, "attempt"), many(call.effects, "effect"));
+    let (attempts, effects) = (print::many(call.attempts, "attempt"), print::many(call.effects, "effect"));
     format!("{}, {attempts}, fuel {}, {effects}", took(call.time), call.fuel)
 }
 
