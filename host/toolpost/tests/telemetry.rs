@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use toolpost::core::catalog::shape::Shape;
 use toolpost::core::guard::breaker::Key;
+use toolpost::core::run::span_id;
 use toolpost::telemetry::prometheus::Prometheus;
 use toolpost::{Builder, Call, CallError, CallId, Effect, EffectClass, ErrorKind, Host, Native, Settings, Stage};
 
@@ -118,6 +119,9 @@ async fn a_collector_gets_a_span_for_each_call_and_each_attempt_in_the_trace_tha
     assert_eq!(hex(&call.parent_span_id), "b7ad6b7169203331");
     assert!(spans.iter().all(|span| hex(&span.trace_id) == "0af7651916cd43dd8448eb211c80319c"));
     assert!([first, second].iter().all(|attempt| attempt.parent_span_id == call.span_id));
+    // What an attempt sends out names it so.
+    let ids = [1, 2].map(|attempt| span_id("one", attempt).to_be_bytes());
+    assert_eq!([&first.span_id[..], &second.span_id[..]], [&ids[0][..], &ids[1][..]]);
     let said = attributes(&call.attributes);
     for (name, value) in [
         ("gen_ai.operation.name", json!("execute_tool")),

@@ -4,18 +4,22 @@
 //! The spans are made of what the host tells, and not by a subscriber of `tracing`: so settings alone turn them on,
 //! whatever the program has installed, and two hosts of one program may send to two collectors.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use opentelemetry::propagation::TextMapPropagator as _;
-use opentelemetry::trace::{Span as _, SpanContext, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    Span as _, SpanContext, SpanId, Status, TraceContextExt as _, TraceId, Tracer as _, TracerProvider as _,
+};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider, Span};
+use toolpost_core::run::span_id;
 use toolpost_core::tell::AttemptReport;
 use toolpost_core::{AcceptedCall, Call, CallError, CallId, Event, Outcome, Sink, Told};
 
@@ -38,6 +42,25 @@ pub struct Otlp {
     tracer: SdkTracer,
     content: Option<Masks>,
     open: Mutex<HashMap<u64, Open>>,
+}
+
+/// Spans have any ids but those of attempts: what an attempt sends out names it as the parent, before anybody collects it.
+#[derive(Debug, Default)]
+struct Ids(RandomIdGenerator);
+
+thread_local! {
+    /// The id of the span that this thread begins next.
+    static NEXT: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+impl IdGenerator for Ids {
+    fn new_trace_id(&self) -> TraceId {
+        self.0.new_trace_id()
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        NEXT.take().map_or_else(|| self.0.new_span_id(), SpanId::from)
+    }
 }
 
 /// The spans of a call under way.
@@ -69,7 +92,11 @@ impl Otlp {
         let exporter = made.join().map_err(|_| "the client of the collector cannot be made")??;
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let resource = Resource::builder().with_service_name("toolpost").with_attribute(version).build();
-        let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource)
+            .with_id_generator(Ids::default())
+            .build();
         Ok(Otlp { tracer: provider.tracer("toolpost"), provider, content, open: Mutex::default() })
     }
 
@@ -108,7 +135,10 @@ impl Otlp {
             let within = Context::new().with_remote_span_context(open.call.span_context().clone());
             let span = self.tracer.span_builder(format!("attempt {number}"));
             let span = span.with_attributes([KeyValue::new("toolpost.attempt", i64::from(number))]);
-            open.attempts.push((number, span.start_with_context(&self.tracer, &within)));
+            NEXT.set(Some(span_id(open.id.as_str(), number)));
+            let span = span.start_with_context(&self.tracer, &within);
+            NEXT.set(None);
+            open.attempts.push((number, span));
         });
     }
 
