@@ -28,6 +28,10 @@ use clap::Parser;
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
 
+/// A call takes and gives back hundreds of small pieces of memory, often on different threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let cli = Cli::parse();

@@ -102,19 +102,18 @@ fn without_rates_everything_is_let_in_and_nothing_is_remembered() {
 }
 
 #[test]
-fn full_buckets_are_forgotten() {
+fn where_a_map_has_no_room_its_full_buckets_are_forgotten() {
     let start = Instant::now();
-    let (rates, settings) = (Rates::new(start), per_tool("1/s", 1));
+    let (rates, settings) = (Rates::with_buckets_max(start, 500), per_tool("1/s", 1));
     for caller in 0..500 {
         assert!(rates.admit(start, &format!("tool {caller}"), "", &settings).is_ok());
     }
     assert_eq!(rates.remembered(), 500);
     let later = start + Duration::from_secs(1);
-    for _ in 0..500 {
-        let _ = rates.admit(later, "one", "", &settings);
-        let _ = rates.admit(later, "two", "", &settings);
-    }
-    assert_eq!(rates.remembered(), 500 + 2 - 4, "each charge forgets two");
+    assert!(rates.admit(later - NANO, "one", "", &settings).is_err());
+    assert_eq!(rates.remembered(), 500);
+    assert!(rates.admit(later, "one", "", &settings).is_ok());
+    assert_eq!(rates.remembered(), 1);
 }
 
 #[test]
@@ -148,7 +147,7 @@ fn a_new_rate_takes_over_no_more_debt_than_it_can_have() {
 #[test]
 fn a_bucket_whose_rate_has_changed_is_forgotten_when_it_is_full() {
     let start = Instant::now();
-    let rates = Rates::new(start);
+    let rates = Rates::with_buckets_max(start, 1);
     assert_eq!(let_in(&rates, start, "t", "", &per_tool("10/day", 10), 20), 10);
     assert!(rates.admit(start, "t", "", &per_tool("60/min", 60)).is_err());
     assert!(rates.admit(start + Duration::from_secs(60), "other", "", &per_tool("1/s", 1)).is_ok());

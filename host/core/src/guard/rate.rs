@@ -9,16 +9,17 @@
 //! and it rounds the time between two calls down, which admits a little more than the rate over a long time. Here it is
 //! rounded up.
 //!
-//! **Why it cannot grow.** A full bucket is the same as none, so each charge drops up to two of them. A map that holds its
-//! most, and no full bucket, lets no new key in: to drop another bucket would be to forgive a debt.
+//! **Why it cannot grow.** A full bucket is the same as none, so a table that holds its most drops those first. Where there is
+//! no full one, it lets no new key in: to drop another bucket would be to forgive a debt.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -166,14 +167,23 @@ struct State {
 }
 
 /// A tool's name and a caller's id; empty where it does not matter.
-type Key = (String, String);
+type Key<'k> = (&'k str, &'k str);
 
-/// When each bucket is full again, since the epoch.
 #[derive(Debug)]
 struct Buckets {
     buckets_max: usize,
-    full_at: HashMap<Arc<Key>, Duration>,
-    order: BTreeSet<(Duration, Arc<Key>)>,
+    table: HashTable<Bucket>,
+    hasher: RandomState,
+    /// No bucket is full before that. When it is past, or not known, it is found anew by looking at all of them.
+    none_full_before: Duration,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tool: Box<str>,
+    caller: Box<str>,
+    /// When it is full again, since the epoch.
+    full_at: Duration,
 }
 
 impl Rates {
@@ -207,26 +217,21 @@ impl Rates {
 
         let State { tools, callers, pairs, .. } = &mut *state;
         let mut applying = [
-            (RateScope::Tool, rates.tool, tools, (tool.to_owned(), String::new())),
-            (RateScope::Caller, rates.caller, callers, (String::new(), caller.to_owned())),
-            (RateScope::ToolAndCaller, rates.tool_and_caller, pairs, (tool.to_owned(), caller.to_owned())),
+            (RateScope::Tool, rates.tool, tools, (tool, "")),
+            (RateScope::Caller, rates.caller, callers, ("", caller)),
+            (RateScope::ToolAndCaller, rates.tool_and_caller, pairs, (tool, caller)),
         ];
 
-        for (_, rate, buckets, key) in &mut applying {
-            if let Some(rate) = rate {
-                buckets.forgive(*rate, key, now);
-            }
-        }
-        let refusals = applying.iter().filter_map(|(scope, rate, buckets, key)| {
-            let (until, why) = buckets.refused_until((*rate)?, key, now)?;
+        let refusals = applying.iter_mut().filter_map(|(scope, rate, buckets, key)| {
+            let (until, why) = buckets.refused_until((*rate)?, *key, now)?;
             Some(RateRefusal { scope: *scope, rate: why, retry_after: until.saturating_sub(asked) })
         });
         if let Some(refusal) = refusals.max_by_key(|refusal| refusal.retry_after) {
             return Err(refusal);
         }
-        for (_, rate, buckets, key) in &mut applying {
+        for (_, rate, buckets, key) in applying {
             if let Some(rate) = rate {
-                buckets.charge(*rate, std::mem::take(key), now);
+                buckets.charge(rate, key, now);
             }
         }
         Ok(())
@@ -236,60 +241,67 @@ impl Rates {
     #[must_use]
     pub fn remembered(&self) -> usize {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        [&state.tools, &state.callers, &state.pairs].map(|buckets| buckets.full_at.len()).iter().sum()
+        [&state.tools, &state.callers, &state.pairs].map(|buckets| buckets.table.len()).iter().sum()
     }
 }
 
 impl Buckets {
     fn new(buckets_max: usize) -> Self {
-        Buckets { buckets_max: buckets_max.max(1), full_at: HashMap::new(), order: BTreeSet::new() }
-    }
-
-    /// Lets a bucket be no emptier than empty. It can be, when its rate was a slower one before.
-    fn forgive(&mut self, rate: Rate, key: &Key, now: Duration) {
-        let empty = now + rate.emptiness();
-        if self.full_at.get(key).is_some_and(|full_at| *full_at > empty)
-            && let Some((key, full_at)) = self.full_at.remove_entry(key)
-        {
-            self.order.remove(&(full_at, key.clone()));
-            self.order.insert((empty, key.clone()));
-            self.full_at.insert(key, empty);
-        }
+        let (table, hasher) = (HashTable::new(), RandomState::new());
+        Buckets { buckets_max: buckets_max.max(1), table, hasher, none_full_before: Duration::ZERO }
     }
 
     /// When the bucket has a token again, unless it has one now; and its rate, unless there is no room for the bucket.
-    fn refused_until(&self, rate: Rate, key: &Key, now: Duration) -> Option<(Duration, Option<Rate>)> {
-        let (until, why) = match self.full_at.get(key) {
-            Some(full_at) => (full_at.saturating_sub(rate.tolerance()), Some(rate)),
-            None if self.full_at.len() < self.buckets_max => return None,
-            None => (self.order.first().map(|(full_at, _)| *full_at)?, None),
+    fn refused_until(&mut self, rate: Rate, key: Key<'_>, now: Duration) -> Option<(Duration, Option<Rate>)> {
+        let (until, why) = if let Some(bucket) = self.bucket(key) {
+            // It can be emptier than empty, when its rate was a slower one before.
+            let full_at = bucket.full_at.min(now + rate.emptiness());
+            bucket.full_at = full_at;
+            self.none_full_before = self.none_full_before.min(full_at);
+            (full_at.saturating_sub(rate.tolerance()), Some(rate))
+        } else if self.has_room(now) {
+            return None;
+        } else {
+            (self.none_full_before, None)
         };
         (until > now).then_some((until, why))
     }
 
     /// Takes a token that is there.
-    fn charge(&mut self, rate: Rate, key: Key, now: Duration) {
-        for _ in 0..2 {
-            self.drop_one_full(now);
-        }
-        let (key, full_at) = match self.full_at.remove_entry(&key) {
-            Some((key, full_at)) => {
-                self.order.remove(&(full_at, key.clone()));
-                (key, full_at.max(now))
+    fn charge(&mut self, rate: Rate, key: Key<'_>, now: Duration) {
+        if let Some(bucket) = self.bucket(key) {
+            let before = bucket.full_at;
+            bucket.full_at = before.max(now) + rate.interval();
+            if before == self.none_full_before {
+                // It was the first one, and which is it now?
+                self.none_full_before = Duration::ZERO;
             }
-            None => (Arc::new(key), now),
-        };
-        let full_at = full_at + rate.interval();
-        self.order.insert((full_at, key.clone()));
-        self.full_at.insert(key, full_at);
+            return;
+        }
+        let (hash, hasher) = (self.hasher.hash_one(key), &self.hasher);
+        let (tool, caller) = key;
+        let bucket = Bucket { tool: tool.into(), caller: caller.into(), full_at: now + rate.interval() };
+        self.none_full_before = self.none_full_before.min(bucket.full_at);
+        self.table.insert_unique(hash, bucket, |bucket| hasher.hash_one(bucket.key()));
     }
 
-    fn drop_one_full(&mut self, now: Duration) {
-        if self.order.first().is_some_and(|(full_at, _)| *full_at <= now)
-            && let Some((_, key)) = self.order.pop_first()
-        {
-            self.full_at.remove(&key);
+    fn bucket(&mut self, key: Key<'_>) -> Option<&mut Bucket> {
+        self.table.find_mut(self.hasher.hash_one(key), |bucket| bucket.key() == key)
+    }
+
+    /// Whether another bucket may come, if need be in the place of full ones.
+    fn has_room(&mut self, now: Duration) -> bool {
+        if self.table.len() >= self.buckets_max && self.none_full_before <= now {
+            self.table.retain(|bucket| bucket.full_at > now);
+            self.none_full_before = self.table.iter().map(|bucket| bucket.full_at).min().unwrap_or(now);
         }
+        self.table.len() < self.buckets_max
+    }
+}
+
+impl Bucket {
+    fn key(&self) -> Key<'_> {
+        (&self.tool, &self.caller)
     }
 }
 

@@ -5,6 +5,10 @@ use std::time::Duration;
 use crate::Result;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs that many calls.
 pub(crate) type Batch<'a> = Box<dyn FnMut(u32) -> Result<()> + 'a>;
 
