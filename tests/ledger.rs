@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use tempfile::TempDir;
 use toolpost::core::guard::replay::settings::OnCrash;
-use toolpost::core::guard::replay::{Asked, Begin, Book, Fenced, Fingerprint, RecordKey, Release};
+use toolpost::core::guard::replay::{Asked, Begin, Book, Claim, Fenced, Fingerprint, RecordKey, Release};
 use toolpost::store::ledger::LedgerTable;
 use toolpost::{CallId, Store};
 use toolpost_tests::{filters, page, prebuilt, toolpost};
@@ -61,11 +61,13 @@ fn unknown(folder: &Path, hash: &str) -> String {
     let key = RecordKey::of_text(&format!("v1/text_echo/caller/{hash}")).expect("a key");
     let asked = Asked {
         key: key.clone(),
-        fingerprint: Fingerprint([1; 32]),
-        tool: "text_echo".into(),
-        caller: "ann".into(),
-        call: CallId::given("call_00000000000000000000"),
-        digest: None,
+        claim: Arc::new(Claim {
+            fingerprint: Fingerprint([1; 32]),
+            tool: "text_echo".into(),
+            caller: "ann".into(),
+            call: CallId::given("call_00000000000000000000"),
+            digest: None,
+        }),
         on_crash: OnCrash::Unknown,
     };
     let book = Book::new(Arc::new(LedgerTable::new(Arc::new(Store::at(folder.join("kept"))))));

@@ -8,7 +8,7 @@ use comfy_table::{Cell, Color};
 use serde_json::{Value, json};
 use toolpost::Output;
 use toolpost::core::guard::replay::settings::TTL;
-use toolpost::core::guard::replay::{Book, Decision, Ending, LedgerFailure, Query, Record, RecordKey, Standing};
+use toolpost::core::guard::replay::{Book, Decision, Ending, Kept, LedgerFailure, Query, Record, RecordKey, Standing};
 use toolpost::store::ledger::LedgerTable;
 
 use crate::args::ConfigArgs;
@@ -119,9 +119,9 @@ async fn list(book: &Book, args: ListArgs, as_json: bool) -> Result<Exit, Stop> 
         let words = |text: &str| Cell::new(print::words(text));
         table.add_row(vec![
             Cell::new(shown),
-            Cell::new(&*record.tool),
+            Cell::new(&record.claim.tool),
             coloured(standing),
-            words(&record.caller),
+            words(&record.claim.caller),
             Cell::new(changed),
             words(effect),
         ]);
@@ -150,10 +150,10 @@ fn coloured(standing: Standing) -> Cell {
 
 async fn show(book: &Book, args: &KeyArgs, as_json: bool) -> Result<Exit, Stop> {
     let (key, record, now) = find(book, &args.key).await?;
+    let ending = record.ending().map(Kept::ending).transpose().map_err(unusable)?;
     if as_json {
         let mut whole = json!({"ok": true, "record": sheet(&key, &record, now)});
-        if let (Some(ending), Some(record)) = (record.ending(), whole.get_mut("record").and_then(Value::as_object_mut))
-        {
+        if let (Some(ending), Some(record)) = (ending, whole.get_mut("record").and_then(Value::as_object_mut)) {
             record.insert("ending".into(), json!(ending));
         }
         print::json(&whole)?;
@@ -163,25 +163,25 @@ async fn show(book: &Book, args: &KeyArgs, as_json: bool) -> Result<Exit, Stop> 
     let since = |at: u64| format!("{} ({} ago)", instant(at), span(now.saturating_sub(at)));
     line("key", key.as_str())?;
     line("state", &format!("{}: {}", record.standing(now).name(), meaning(record.standing(now))))?;
-    line("tool", &record.tool)?;
-    if let Some(digest) = &record.digest {
+    line("tool", &record.claim.tool)?;
+    if let Some(digest) = &record.claim.digest {
         line("component", digest)?;
     }
-    line("caller", &record.caller)?;
-    line("call", record.call.as_str())?;
+    line("caller", &record.claim.caller)?;
+    line("call", record.claim.call.as_str())?;
     line("claimed", &since(record.created_ms))?;
     line("changed", &since(record.changed_ms))?;
     line("forgotten", &format!("{} (in {})", instant(record.expires_ms), span(record.expires_ms.saturating_sub(now))))?;
     if let Some(effect) = &record.first_effect {
         line("first effect", effect)?;
     }
-    match record.ending() {
+    match ending {
         Some(Ending::Ok { output: Some(output) }) => {
             print::out("answer")?;
             print::json(&output.value)
         }
         Some(Ending::Ok { output: None }) => line("answer", "not kept"),
-        Some(Ending::Failed { message, .. }) => line("failure", message),
+        Some(Ending::Failed { message, .. }) => line("failure", &message),
         None => Ok(()),
     }?;
     Ok(Exit::Ok)
@@ -230,11 +230,11 @@ fn decision(args: &ResolveArgs) -> Result<Decision, Stop> {
             let value = result.as_deref().map(serde_json::from_str).transpose();
             let value = value.map_err(|error| Stop::usage(format!("the result is no JSON: {error}")))?;
             let output = value.map(|value| Output { value, ..Output::default() });
-            Ok(Decision::Ended(Ending::Ok { output }))
+            Ok(Decision::Ended(Kept::ok(output.as_ref())))
         }
         (Truth::Failed, None, message) => {
             let message = message.clone().unwrap_or_else(|| "an operator says that it has failed".into());
-            Ok(Decision::Ended(Ending::Failed { message, detail: None }))
+            Ok(Decision::Ended(Kept::failed(&message, None)))
         }
     }
 }
@@ -290,10 +290,10 @@ fn sheet(key: &RecordKey, record: &Record, now_ms: u64) -> Value {
     json!({
         "key": key,
         "state": record.standing(now_ms).name(),
-        "tool": record.tool,
-        "component": record.digest,
-        "caller": record.caller,
-        "call": record.call,
+        "tool": record.claim.tool,
+        "component": record.claim.digest,
+        "caller": record.claim.caller,
+        "call": record.claim.call,
         "claimed": instant(record.created_ms),
         "changed": instant(record.changed_ms),
         "forgotten": instant(record.expires_ms),

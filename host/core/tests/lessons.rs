@@ -118,7 +118,7 @@ impl LedgerStore for Hanging {
         &'a self,
         key: &'a RecordKey,
         expected: Option<u64>,
-        record: Option<Record>,
+        record: Option<Arc<Record>>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
         self.answers().then(move |()| self.memory.swap(key, expected, record)).boxed()
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::sleep;
 use toolpost_core::guard::replay::settings::OnCrash;
 use toolpost_core::guard::replay::{
-    Asked, Begin, Book, Decision, Ending, Fenced, Fingerprint, LedgerStore, Query, Record, RecordKey, Release,
+    Asked, Begin, Book, Claim, Decision, Fenced, Fingerprint, Kept, LedgerStore, Query, Record, RecordKey, Release,
     Standing, State,
 };
 use toolpost_core::{CallId, Content, Output};
@@ -26,21 +26,30 @@ pub(crate) fn key(name: &str) -> RecordKey {
 pub(crate) fn asked(name: &str) -> Asked {
     Asked {
         key: key(name),
-        fingerprint: Fingerprint([7; 32]),
-        tool: "work".into(),
-        caller: "ann".into(),
-        call: CallId::given("call_1"),
-        digest: Some("sha256:00".into()),
+        claim: Arc::new(Claim {
+            fingerprint: Fingerprint([7; 32]),
+            tool: "work".into(),
+            caller: "ann".into(),
+            call: CallId::given("call_1"),
+            digest: Some("sha256:00".into()),
+        }),
         on_crash: OnCrash::Unknown,
     }
 }
 
-fn other(asked: &Asked) -> Asked {
-    Asked { fingerprint: Fingerprint([8; 32]), ..asked.clone() }
+/// The same, of another claim.
+pub(crate) fn of_claim(asked: Asked, change: impl FnOnce(&mut Claim)) -> Asked {
+    let mut claim = Claim::clone(&asked.claim);
+    change(&mut claim);
+    Asked { claim: Arc::new(claim), ..asked }
 }
 
-pub(crate) fn ending(text: &str) -> Ending {
-    Ending::Ok { output: Some(Output { value: json!(text), ..Output::default() }) }
+fn other(asked: &Asked) -> Asked {
+    of_claim(asked.clone(), |claim| claim.fingerprint = Fingerprint([8; 32]))
+}
+
+pub(crate) fn ending(text: &str) -> Kept {
+    Kept::ok(Some(&Output { value: json!(text), ..Output::default() }))
 }
 
 /// Claims a key that is free, and says by which fence.
@@ -56,21 +65,29 @@ async fn standing(book: &Book, asked: &Asked) -> Option<Standing> {
     record.map(|record| record.standing(now))
 }
 
-fn record(version: u64, now: u64, state: State) -> Record {
-    Record {
+fn record(version: u64, now: u64, state: State) -> Arc<Record> {
+    Arc::new(Record {
         version,
         fence: i64::MAX as u64 - version,
-        fingerprint: Fingerprint(std::array::from_fn(|at| at as u8)),
         state,
-        tool: "work".into(),
-        caller: "änn \u{1f600}\0'\"".into(),
-        call: CallId::given("call_1"),
-        digest: None,
+        claim: Arc::new(Claim {
+            fingerprint: Fingerprint(std::array::from_fn(|at| at as u8)),
+            tool: "work".into(),
+            caller: "änn \u{1f600}\0'\"".into(),
+            call: CallId::given("call_1"),
+            digest: None,
+        }),
         first_effect: None,
         created_ms: now - 2,
         changed_ms: now + version,
         expires_ms: now + 3_600_000,
-    }
+    })
+}
+
+/// The same, with a change.
+fn changed(mut record: Arc<Record>, change: impl FnOnce(&mut Record)) -> Arc<Record> {
+    change(Arc::make_mut(&mut record));
+    record
 }
 
 /// Each state that a record can have, with answers that are hard to keep.
@@ -90,10 +107,10 @@ fn states(now: u64) -> Vec<State> {
         State::Claimed { lease_ms: now + 30_000 },
         State::Effects { lease_ms: now + 30_000 },
         State::Unknown,
-        State::Done(Arc::new(Ending::Ok { output: Some(output) })),
-        State::Done(Arc::new(Ending::Ok { output: None })),
-        State::Done(Arc::new(Ending::Failed { message: "no".into(), detail: Some(value) })),
-        State::Done(Arc::new(Ending::Failed { message: "no".into(), detail: None })),
+        State::Done(Kept::ok(Some(&output))),
+        State::Done(Kept::ok(None)),
+        State::Done(Kept::failed("no", Some(&value))),
+        State::Done(Kept::failed("no", None)),
     ]
 }
 
@@ -106,12 +123,15 @@ pub(crate) async fn what_was_put_in_is_had_back_to_the_last_bit(store: Store) {
         assert!(store.swap(&key, None, Some(put.clone())).await.unwrap());
         assert_eq!(store.get(&key).await.unwrap().record.unwrap(), put);
         // And once more in the place of another.
-        put = Record { version: 77, fence: 1, digest: Some("d".into()), first_effect: Some("e".into()), ..put };
+        put = changed(put, |put| {
+            (put.version, put.fence, put.first_effect) = (77, 1, Some("e".into()));
+            Arc::make_mut(&mut put.claim).digest = Some("d".into());
+        });
         assert!(store.swap(&key, Some(at as u64 + 1), Some(put.clone())).await.unwrap());
         let had = store.get(&key).await.unwrap().record.unwrap();
         assert_eq!(had, put);
         if let (Some(had), Some(put)) = (had.ending(), put.ending()) {
-            assert_eq!(had.to_text(), put.to_text(), "also in the same order");
+            assert_eq!(had.ending().unwrap(), put.ending().unwrap());
         }
     }
 }
@@ -161,8 +181,10 @@ pub(crate) async fn records_are_listed_by_what_is_asked_for_and_without_their_an
         assert!(store.swap(&key(&format!("{at}x")), None, Some(put)).await.unwrap());
     }
     let left = State::Claimed { lease_ms: now - 1 };
-    let over = Record { tool: "other".into(), ..record(8, now, State::Effects { lease_ms: now - 1 }) };
-    let expired = Record { expires_ms: now - 1, ..record(10, now, State::Unknown) };
+    let over = changed(record(8, now, State::Effects { lease_ms: now - 1 }), |record| {
+        Arc::make_mut(&mut record.claim).tool = "other".into();
+    });
+    let expired = changed(record(10, now, State::Unknown), |record| record.expires_ms = now - 1);
     for (name, put) in [("7x", over), ("8x", record(9, now, left)), ("9x", expired)] {
         assert!(store.swap(&key(name), None, Some(put)).await.unwrap());
     }
@@ -187,12 +209,7 @@ pub(crate) async fn records_are_listed_by_what_is_asked_for_and_without_their_an
         assert_eq!(listed(Query { standing: Some(standing), ..all.clone() }).await, wanted, "{standing:?}");
     }
     for (_, record) in store.list(&all).await.unwrap().records {
-        let empty = match record.ending() {
-            Some(Ending::Ok { output }) => output.is_none(),
-            Some(Ending::Failed { message, detail }) => message.is_empty() && detail.is_none(),
-            None => true,
-        };
-        assert!(empty, "{record:?}");
+        assert!(record.ending().is_none_or(|kept| *kept == Kept::fact(kept.is_ok())), "{record:?}");
     }
 }
 
@@ -202,7 +219,9 @@ pub(crate) async fn a_claimed_key_is_its_owners_and_what_was_done_is_answered_ag
     assert_eq!(book.look(&asked).await.unwrap(), None);
     let fence = claim(&book, &asked, LONG).await;
     for running in [book.begin(&asked, LONG).await.unwrap(), book.look(&asked).await.unwrap().unwrap()] {
-        assert!(matches!(running, Begin::Running { call, lease_left } if call == asked.call && lease_left <= LONG));
+        assert!(
+            matches!(running, Begin::Running { call, lease_left } if call == asked.claim.call && lease_left <= LONG)
+        );
     }
     assert_eq!(book.begin(&other(&asked), LONG).await.unwrap(), Begin::OtherArguments);
     assert_eq!(book.renew(&asked.key, fence, LONG).await.unwrap(), Fenced::Held);
@@ -212,9 +231,9 @@ pub(crate) async fn a_claimed_key_is_its_owners_and_what_was_done_is_answered_ag
     assert!(matches!(book.begin(&asked, LONG).await.unwrap(), Begin::Running { .. }));
     assert_eq!(book.begin(&other(&asked), LONG).await.unwrap(), Begin::OtherArguments);
     for _ in 0..2 {
-        assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Held);
+        assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Held);
     }
-    assert_eq!(book.complete(&asked.key, fence, ending("y"), LONG).await.unwrap(), Fenced::Lost);
+    assert_eq!(book.complete(&asked.key, fence, &ending("y"), LONG).await.unwrap(), Fenced::Lost);
     assert_eq!(book.renew(&asked.key, fence, LONG).await.unwrap(), Fenced::Lost);
     assert_eq!(book.mark_effects(&asked.key, fence, "b").await.unwrap(), Fenced::Lost);
     for release in [Release::Free, Release::Rerun, Release::Unknown] {
@@ -230,10 +249,10 @@ pub(crate) async fn what_was_done_is_forgotten_when_its_time_is_over(store: Stor
     let book = Book::new(store);
     let asked = asked("a");
     let fence = claim(&book, &asked, LONG).await;
-    assert_eq!(book.complete(&asked.key, fence, ending("x"), LEASE).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LEASE).await.unwrap(), Fenced::Held);
     sleep(LEASE * 2).await;
     assert_eq!(standing(&book, &asked).await, None);
-    assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Lost);
+    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Lost);
     let again = claim(&book, &other(&asked), LONG).await;
     assert_ne!(again, fence);
 }
@@ -266,20 +285,20 @@ pub(crate) async fn a_lease_that_ran_out_is_taken_over_and_its_owner_writes_no_m
     let dead = claim(&book, &asked, LEASE).await;
     sleep(LEASE * 2).await;
     assert_eq!(book.begin(&other(&asked), LONG).await.unwrap(), Begin::OtherArguments);
-    let second = Asked { call: CallId::given("call_2"), ..asked.clone() };
+    let second = of_claim(asked.clone(), |claim| claim.call = CallId::given("call_2"));
     let Begin::Acquired { fence, taken_over: true, effects: false, .. } = book.begin(&second, LONG).await.unwrap()
     else {
         panic!("not taken over")
     };
     check_lost(&book, &asked.key, dead).await;
-    assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Held);
 }
 
 async fn check_lost(book: &Book, key: &RecordKey, fence: u64) {
     let before = book.get(key).await.unwrap().0;
     assert_eq!(book.renew(key, fence, LONG).await.unwrap(), Fenced::Lost);
     assert_eq!(book.mark_effects(key, fence, "x").await.unwrap(), Fenced::Lost);
-    assert_eq!(book.complete(key, fence, ending("zombie"), LONG).await.unwrap(), Fenced::Lost);
+    assert_eq!(book.complete(key, fence, &ending("zombie"), LONG).await.unwrap(), Fenced::Lost);
     for release in [Release::Free, Release::Rerun, Release::Unknown] {
         assert_eq!(book.release(key, fence, release).await.unwrap(), Fenced::Lost);
     }
@@ -297,7 +316,7 @@ pub(crate) async fn who_comes_back_to_a_key_that_was_freed_and_claimed_again_has
     for zombie in [first, second] {
         check_lost(&book, &asked.key, zombie).await;
     }
-    assert_eq!(book.complete(&asked.key, third, ending("x"), LONG).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, third, &ending("x"), LONG).await.unwrap(), Fenced::Held);
 }
 
 pub(crate) async fn an_owner_whose_lease_ran_out_goes_on_as_long_as_nobody_took_over(store: Store) {
@@ -308,7 +327,7 @@ pub(crate) async fn an_owner_whose_lease_ran_out_goes_on_as_long_as_nobody_took_
     assert_eq!(standing(&book, &asked).await, Some(Standing::Left));
     assert_eq!(book.renew(&asked.key, fence, LONG).await.unwrap(), Fenced::Held);
     assert_eq!(standing(&book, &asked).await, Some(Standing::Running));
-    assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Held);
 }
 
 pub(crate) async fn effects_behind_a_lease_that_ran_out_are_unknown_or_run_again_as_settings_say(store: Store) {
@@ -325,11 +344,11 @@ pub(crate) async fn effects_behind_a_lease_that_ran_out_are_unknown_or_run_again
                 check_lost(&book, &asked.key, dead).await;
             }
             (OnCrash::Unknown, Begin::Unknown { first_effect, call, .. }) => {
-                assert_eq!((first_effect.as_deref(), call), (Some("files.write a"), asked.call.clone()));
+                assert_eq!((first_effect.as_deref(), call), (Some("files.write a"), asked.claim.call.clone()));
                 assert!(matches!(book.begin(&asked, LONG).await.unwrap(), Begin::Unknown { .. }), "and stays so");
                 assert_eq!(book.renew(&asked.key, dead, LONG).await.unwrap(), Fenced::Lost);
                 // The owner comes back, and knows.
-                assert_eq!(book.complete(&asked.key, dead, ending("x"), LONG).await.unwrap(), Fenced::Held);
+                assert_eq!(book.complete(&asked.key, dead, &ending("x"), LONG).await.unwrap(), Fenced::Held);
                 assert_eq!(book.begin(&asked, LONG).await.unwrap(), Begin::Finished(ending("x")));
             }
             (_, begin) => panic!("{on_crash:?}: {begin:?}"),
@@ -340,7 +359,7 @@ pub(crate) async fn effects_behind_a_lease_that_ran_out_are_unknown_or_run_again
 pub(crate) async fn an_operator_settles_what_is_unknown_and_nothing_else(store: Store) {
     let book = Book::new(store);
     let done = Decision::Ended(ending("x"));
-    let failed = Decision::Ended(Ending::Failed { message: "it did not".into(), detail: None });
+    let failed = Decision::Ended(Kept::failed("it did not", None));
     assert_eq!(book.resolve(&key("none"), &done, LONG).await.unwrap(), None);
     for (name, decision) in [("a", done.clone()), ("b", failed), ("c", Decision::Rerun)] {
         let asked = asked(name);
@@ -364,7 +383,7 @@ pub(crate) async fn an_operator_can_have_anything_forgotten_but_what_runs(store:
     let asked = asked("a");
     let fence = claim(&book, &asked, LONG).await;
     assert_eq!(book.forget(&asked.key).await.unwrap(), Some(Standing::Running));
-    assert_eq!(book.complete(&asked.key, fence, ending("x"), LONG).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(&asked.key, fence, &ending("x"), LONG).await.unwrap(), Fenced::Held);
     assert_eq!(book.forget(&asked.key).await.unwrap(), Some(Standing::Done));
     claim(&book, &other(&asked), LONG).await;
 }

@@ -51,7 +51,7 @@ impl LedgerStore for Wire {
         &'a self,
         key: &'a RecordKey,
         expected: Option<u64>,
-        record: Option<Record>,
+        record: Option<Arc<Record>>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
         async move {
             if self.swaps.fetch_add(1, SeqCst) >= self.swaps_max {

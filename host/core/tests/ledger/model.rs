@@ -11,14 +11,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
-use toolpost_core::CallId;
 use toolpost_core::guard::replay::settings::OnCrash;
 use toolpost_core::guard::replay::{
     Asked, Begin, Book, Decision, Fenced, Fingerprint, LedgerFailure, LedgerStore, Listed, Query, Record, RecordKey,
     Release, Seen, Standing,
 };
 
-use crate::conformance::{asked, ending};
+use crate::conformance::{asked, ending, of_claim};
 
 /// Long against everything else, so that claims are not forgotten here.
 const LEASE_MS: u64 = 10;
@@ -162,7 +161,7 @@ fn model(held: &mut Option<Held>, actor: usize, claim: u64, step: Step, now: u64
 #[derive(Default)]
 struct Turns {
     now: Mutex<u64>,
-    records: Mutex<HashMap<RecordKey, Record>>,
+    records: Mutex<HashMap<RecordKey, Arc<Record>>>,
 }
 
 async fn turn() {
@@ -184,7 +183,7 @@ impl LedgerStore for Turns {
         &'a self,
         key: &'a RecordKey,
         expected: Option<u64>,
-        record: Option<Record>,
+        record: Option<Arc<Record>>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
         async move {
             turn().await;
@@ -216,12 +215,10 @@ fn run(book: Book, step: Step, fence: u64) -> Run {
         let key = asked("k").key;
         let came = match step {
             Step::Begin { other, rerun } => {
-                let asked = Asked {
-                    fingerprint: Fingerprint([u8::from(other); 32]),
-                    call: CallId::given("c"),
-                    on_crash: if rerun { OnCrash::Rerun } else { OnCrash::Unknown },
-                    ..asked("k")
-                };
+                let on_crash = if rerun { OnCrash::Rerun } else { OnCrash::Unknown };
+                let asked = of_claim(Asked { on_crash, ..asked("k") }, |claim| {
+                    claim.fingerprint = Fingerprint([u8::from(other); 32]);
+                });
                 match book.begin(&asked, milliseconds(LEASE_MS)).await.unwrap() {
                     Begin::Acquired { fence, taken_over, effects, .. } => {
                         return (Came::Acquired { taken_over, effects }, Some(fence));
@@ -235,7 +232,7 @@ fn run(book: Book, step: Step, fence: u64) -> Run {
             Step::Renew => Came::Fenced(book.renew(&key, fence, milliseconds(LEASE_MS)).await.unwrap()),
             Step::Mark => Came::Fenced(book.mark_effects(&key, fence, "e").await.unwrap()),
             Step::Complete(end) => {
-                Came::Fenced(book.complete(&key, fence, answer(end), milliseconds(TTL_MS)).await.unwrap())
+                Came::Fenced(book.complete(&key, fence, &answer(end), milliseconds(TTL_MS)).await.unwrap())
             }
             Step::Release(release) => Came::Fenced(book.release(&key, fence, release).await.unwrap()),
             Step::Resolve(end) => {

@@ -310,11 +310,11 @@ async fn what_is_unknown_is_told_with_what_would_help_and_never_run_again() {
 #[tokio::test(start_paused = true)]
 async fn once_an_operator_says_what_is_true_the_calls_get_that_answer() {
     use std::time::Duration;
-    use toolpost_core::guard::replay::{Decision, Ending};
+    use toolpost_core::guard::replay::{Decision, Kept};
     let day = Duration::from_secs(86_400);
     let output = Output { value: json!("it did"), ..Output::default() };
-    let done = Ending::Ok { output: Some(output) };
-    let not = Ending::Failed { message: "it did not".into(), detail: None };
+    let done = Kept::ok(Some(&output));
+    let not = Kept::failed("it did not", None);
     for (decision, wanted) in [
         (Decision::Ended(done), Ok(json!("it did"))),
         (Decision::Ended(not), Err("it did not".to_owned())),

@@ -15,7 +15,7 @@ use sqlx::sqlite::SqliteRow;
 use toolpost_core::CallId;
 use toolpost_core::guard::replay::store::LISTED_MAX;
 use toolpost_core::guard::replay::{
-    Ending, Fingerprint, LedgerFailure, LedgerStore, Listed, Query, Record, RecordKey, Seen, Standing, State,
+    Claim, Fingerprint, Kept, LedgerFailure, LedgerStore, Listed, Query, Record, RecordKey, Seen, Standing, State,
 };
 
 use self::batch::{Batch, Swap};
@@ -53,7 +53,7 @@ impl LedgerTable {
     async fn get(&self, key: &RecordKey) -> Result<Seen, StoreError> {
         let row = sqlx::query("SELECT * FROM ledger WHERE key = ?").bind(key.as_str());
         let row = row.fetch_optional(self.store.state().await?.read()).await?;
-        let record = row.map(|row| record(&row, ending(&row)?)).transpose()?;
+        let record = row.map(|row| record(&row, row.try_get("ending")?)).transpose()?.map(Arc::new);
         // Read behind the row: a lease that looks over is over.
         Ok(Seen { record, now_ms: now_ms() })
     }
@@ -90,7 +90,7 @@ impl LedgerStore for LedgerTable {
         &'a self,
         key: &'a RecordKey,
         expected: Option<u64>,
-        record: Option<Record>,
+        record: Option<Arc<Record>>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
         let swap = Swap { key: key.clone(), expected, new: record };
         async move { self.swaps.clone().make(swap).await.map_err(LedgerFailure::new) }.boxed()
@@ -108,23 +108,24 @@ fn bound<'q>(statement: Statement<'q>, key: &'q RecordKey, record: &'q Record) -
     let (state, lease_ms) = match &record.state {
         State::Claimed { lease_ms } => (CLAIMED, Some(signed(*lease_ms))),
         State::Effects { lease_ms } => (EFFECTS, Some(signed(*lease_ms))),
-        State::Done(ending) if matches!(**ending, Ending::Ok { .. }) => (DONE, None),
+        State::Done(kept) if kept.is_ok() => (DONE, None),
         State::Done(_) => (FAILED, None),
         State::Unknown => (UNKNOWN, None),
     };
+    let claim = &record.claim;
     statement
         .bind(key.as_str())
         .bind(signed(record.version))
         .bind(signed(record.fence))
-        .bind(record.fingerprint.0.to_vec())
+        .bind(&claim.fingerprint.0[..])
         .bind(state)
         .bind(lease_ms)
-        .bind(record.ending().map(Ending::to_text))
-        .bind(&*record.tool)
-        .bind(&*record.caller)
-        .bind(record.call.as_str())
-        .bind(record.digest.as_deref())
-        .bind(&record.first_effect)
+        .bind(record.ending().map(Kept::text))
+        .bind(&claim.tool)
+        .bind(&claim.caller)
+        .bind(claim.call.as_str())
+        .bind(claim.digest.as_deref())
+        .bind(record.first_effect.as_deref())
         .bind(signed(record.created_ms))
         .bind(signed(record.changed_ms))
         .bind(signed(record.expires_ms))
@@ -134,35 +135,33 @@ fn key(row: &SqliteRow) -> Result<RecordKey, StoreError> {
     RecordKey::of_text(row.try_get("key")?).ok_or_else(|| broken("a key that is none"))
 }
 
-fn ending(row: &SqliteRow) -> Result<Option<Ending>, StoreError> {
-    let text: Option<&str> = row.try_get("ending")?;
-    text.map(|text| Ending::of_text(text).map_err(StoreError)).transpose()
-}
-
 /// The record of a row. Without what its call answered, it is only the fact that it did.
-fn record(row: &SqliteRow, ending: Option<Ending>) -> Result<Record, StoreError> {
+fn record(row: &SqliteRow, ending: Option<&str>) -> Result<Record, StoreError> {
     let number = |name: &str| Ok::<_, StoreError>(unsigned(row.try_get(name)?));
     let lease_ms = || row.try_get::<Option<i64>, _>("lease_ms").map(|lease| unsigned(lease.unwrap_or_default()));
     let fingerprint: &[u8] = row.try_get("fingerprint")?;
-    let failed = || Ending::Failed { message: String::new(), detail: None };
+    let done = |is_ok| State::Done(ending.map_or(Kept::fact(is_ok), |text| Kept::of_text(is_ok, text)));
     let state = match row.try_get::<i64, _>("state")? {
         CLAIMED => State::Claimed { lease_ms: lease_ms()? },
         EFFECTS => State::Effects { lease_ms: lease_ms()? },
-        DONE => State::Done(ending.unwrap_or(Ending::Ok { output: None }).into()),
+        DONE => done(true),
         UNKNOWN => State::Unknown,
-        FAILED => State::Done(ending.unwrap_or_else(failed).into()),
+        FAILED => done(false),
         other => return Err(broken(&format!("the state {other}, which only a later version knows"))),
+    };
+    let claim = Claim {
+        fingerprint: Fingerprint(fingerprint.try_into().map_err(|_| broken("a fingerprint that is none"))?),
+        tool: row.try_get("tool")?,
+        caller: row.try_get("caller")?,
+        call: CallId::given(row.try_get::<&str, _>("call")?),
+        digest: row.try_get("digest")?,
     };
     Ok(Record {
         version: number("version")?,
         fence: number("fence")?,
-        fingerprint: Fingerprint(fingerprint.try_into().map_err(|_| broken("a fingerprint that is none"))?),
         state,
-        tool: row.try_get::<&str, _>("tool")?.into(),
-        caller: row.try_get::<&str, _>("caller")?.into(),
-        call: CallId::given(row.try_get::<&str, _>("call")?),
-        digest: row.try_get::<Option<&str>, _>("digest")?.map(Arc::from),
-        first_effect: row.try_get("first_effect")?,
+        claim: Arc::new(claim),
+        first_effect: row.try_get::<Option<&str>, _>("first_effect")?.map(Arc::from),
         created_ms: number("created_ms")?,
         changed_ms: number("changed_ms")?,
         expires_ms: number("expires_ms")?,

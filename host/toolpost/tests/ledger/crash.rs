@@ -56,7 +56,7 @@ impl LedgerStore for Window {
         &'a self,
         key: &'a RecordKey,
         expected: Option<u64>,
-        record: Option<Record>,
+        record: Option<Arc<Record>>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
         let what = record.as_ref().and_then(|record| match record.state {
             State::Claimed { .. } if expected.is_none() => Some("claim"),
@@ -217,7 +217,7 @@ async fn a_log_of_the_database_that_was_cut_anywhere_shows_a_state_that_there_wa
     }
     assert_eq!(book.mark_effects(key, fence, "e").await.unwrap(), Fenced::Held);
     versions.push(version(&table, key).await);
-    assert_eq!(book.complete(key, fence, conformance::ending("x"), day).await.unwrap(), Fenced::Held);
+    assert_eq!(book.complete(key, fence, &conformance::ending("x"), day).await.unwrap(), Fenced::Held);
     versions.push(version(&table, key).await);
 
     let [main, log] = ["state.db", "state.db-wal"].map(|name| std::fs::read(folder.path().join(name)).unwrap());

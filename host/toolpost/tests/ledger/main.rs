@@ -52,7 +52,7 @@ async fn expired_records_leave_the_disk_as_new_ones_come() {
         let asked = conformance::asked(&format!("old{number}"));
         let fence = conformance::claim(&book, &asked, Duration::from_secs(60)).await;
         let ttl = Duration::from_millis(1);
-        let _ = book.complete(&asked.key, fence, conformance::ending("x"), ttl).await.unwrap();
+        let _ = book.complete(&asked.key, fence, &conformance::ending("x"), ttl).await.unwrap();
     }
     tokio::time::sleep(Duration::from_millis(10)).await;
     for number in 0..3 {
@@ -78,7 +78,7 @@ async fn a_database_that_is_full_takes_no_new_key_and_ends_what_it_has() {
         let asked = conformance::asked(&format!("a{kept}"));
         match book.begin(&asked, lease).await {
             Ok(Begin::Acquired { fence, .. }) => {
-                assert_eq!(book.complete(&asked.key, fence, answer.clone(), lease).await.unwrap(), Fenced::Held)
+                assert_eq!(book.complete(&asked.key, fence, &answer, lease).await.unwrap(), Fenced::Held)
             }
             Ok(begin) => panic!("{begin:?}"),
             Err(failure) => break failure.to_string(),
@@ -88,7 +88,7 @@ async fn a_database_that_is_full_takes_no_new_key_and_ends_what_it_has() {
     };
     assert!(failure.contains("takes no new key; shorten `guard.idempotency.ttl`"), "{failure}");
     assert!(kept > 1, "{kept}");
-    let ended = book.complete(&begun.key, fence, conformance::ending("y"), lease).await.unwrap();
+    let ended = book.complete(&begun.key, fence, &conformance::ending("y"), lease).await.unwrap();
     assert_eq!(ended, Fenced::Held);
     assert_eq!(book.begin(&begun, lease).await.unwrap(), Begin::Finished(conformance::ending("y")));
 }
@@ -117,7 +117,7 @@ async fn a_large_answer_is_had_back_whole() {
     let fence = conformance::claim(&book, &asked, Duration::from_secs(60)).await;
     let text = "\u{1f600}\n".repeat(1 << 20);
     let ending = conformance::ending(&text);
-    let _ = book.complete(&key, fence, ending.clone(), Duration::from_secs(60)).await.unwrap();
+    let _ = book.complete(&key, fence, &ending, Duration::from_secs(60)).await.unwrap();
     let (Some(record), later): (Option<Record>, u64) = book.get(&key).await.unwrap() else { panic!("it is gone") };
     assert!(later >= now);
     assert_eq!(record.ending(), Some(&ending));

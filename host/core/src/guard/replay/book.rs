@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canonical::canonical;
-use super::ending::Ending;
-use super::key::{Fingerprint, RecordKey};
-use super::record::{self, Begin, Change, Claimant, Decision, Fenced, Record, Release, Standing};
+use super::ending::Kept;
+use super::key::RecordKey;
+use super::record::{self, Begin, Change, Claim, Claimant, Decision, Fenced, Record, Release, Standing};
 use super::settings::OnCrash;
 use super::store::{LedgerFailure, LedgerStore, Listed, Query};
-use crate::call::{AcceptedCall, CallId};
+use crate::call::AcceptedCall;
 use crate::catalog::Origin;
 use crate::tell::CallError;
 
@@ -26,16 +26,8 @@ pub struct Book(Arc<dyn LedgerStore>);
 pub struct Asked {
     /// Its key.
     pub key: RecordKey,
-    /// Its arguments.
-    pub fingerprint: Fingerprint,
-    /// Its tool.
-    pub tool: Arc<str>,
-    /// Who calls.
-    pub caller: Arc<str>,
     /// The call.
-    pub call: CallId,
-    /// The hash of the component, where there is one.
-    pub digest: Option<Arc<str>>,
+    pub claim: Arc<Claim>,
     /// What is done about a twin that may have had its effect, and whose host went away.
     pub on_crash: OnCrash,
 }
@@ -50,32 +42,22 @@ impl Asked {
             return Ok(None);
         }
         let arguments = canonical(call.arguments_for_keys());
-        let Some(key) = RecordKey::of_call(call, &arguments)? else { return Ok(None) };
-        Ok(Some(Asked {
-            key,
-            fingerprint: Fingerprint::of(&arguments),
-            tool: call.tool.name.as_str().into(),
-            caller: call.call.caller.id.as_str().into(),
+        let Some((key, fingerprint)) = RecordKey::of_call(call, &arguments)? else { return Ok(None) };
+        let claim = Claim {
+            fingerprint,
+            tool: call.tool.name.to_string(),
+            caller: call.call.caller.id.clone(),
             call: call.call.id.clone(),
             digest: match &call.tool.origin {
-                Origin::Component { digest, .. } => Some(digest.as_str().into()),
+                Origin::Component { digest, .. } => Some(digest.clone()),
                 Origin::Native => None,
             },
-            on_crash: call.tool.guards.idempotency.after_crash(),
-        }))
+        };
+        Ok(Some(Asked { key, claim: Arc::new(claim), on_crash: call.tool.guards.idempotency.after_crash() }))
     }
 
     fn claimant(&self, lease: Duration) -> Claimant<'_> {
-        Claimant {
-            fingerprint: self.fingerprint,
-            tool: &self.tool,
-            caller: &self.caller,
-            call: &self.call,
-            digest: self.digest.as_ref(),
-            rerun: self.on_crash == OnCrash::Rerun,
-            lease,
-            fence: fresh(),
-        }
+        Claimant { claim: &self.claim, rerun: self.on_crash == OnCrash::Rerun, lease, fence: fresh() }
     }
 }
 
@@ -99,7 +81,7 @@ impl Book {
     /// What would come of asking for a key, where that is more than a claim. Nothing is written.
     pub async fn look(&self, asked: &Asked) -> Result<Option<Begin>, LedgerFailure> {
         let seen = self.0.get(&asked.key).await?;
-        let record = valid(seen.record.as_ref(), seen.now_ms);
+        let record = valid(seen.record.as_deref(), seen.now_ms);
         Ok(match asked.claimant(Duration::ZERO).begin(record, seen.now_ms).0 {
             Begin::Acquired { .. } => None,
             begin => Some(begin),
@@ -127,11 +109,10 @@ impl Book {
         &self,
         key: &RecordKey,
         fence: u64,
-        ending: impl Into<Arc<Ending>>,
+        kept: &Kept,
         ttl: Duration,
     ) -> Result<Fenced, LedgerFailure> {
-        let ending = &ending.into();
-        self.step(key, |record, now| record::complete(owned(record, fence), ending, ttl, now)).await
+        self.step(key, |record, now| record::complete(owned(record, fence), kept, ttl, now)).await
     }
 
     /// The owner of a key gives it back without an ending.
@@ -159,7 +140,7 @@ impl Book {
     /// What is known of a key, and the store's time.
     pub async fn get(&self, key: &RecordKey) -> Result<(Option<Record>, u64), LedgerFailure> {
         let seen = self.0.get(key).await?;
-        Ok((valid(seen.record.as_ref(), seen.now_ms).cloned(), seen.now_ms))
+        Ok((valid(seen.record.as_deref(), seen.now_ms).cloned(), seen.now_ms))
     }
 
     /// Records, the last changed first, without what their calls answered.
@@ -174,10 +155,10 @@ impl Book {
     ) -> Result<T, LedgerFailure> {
         for _ in 0..TRIES_MAX {
             let seen = self.0.get(key).await?;
-            let (answer, change) = decide(valid(seen.record.as_ref(), seen.now_ms), seen.now_ms);
+            let (answer, change) = decide(valid(seen.record.as_deref(), seen.now_ms), seen.now_ms);
             let new = match change {
                 Change::Nothing => return Ok(answer),
-                Change::Write(record) => Some(Record { version: fresh(), ..*record }),
+                Change::Write(record) => Some(Arc::new(Record { version: fresh(), ..record })),
                 Change::Delete => None,
             };
             if self.0.swap(key, seen.record.map(|record| record.version), new).await? {

@@ -65,8 +65,8 @@ impl RecordKey {
             && !(is_given && call.tool.effect.max(call.tool.reach).may_change())
     }
 
-    /// The key of a call, with the canonical text of its arguments.
-    pub(super) fn of_call(call: &AcceptedCall, arguments: &str) -> Result<Option<Self>, CallError> {
+    /// The key of a call and the fingerprint of its arguments, from their canonical text.
+    pub(super) fn of_call(call: &AcceptedCall, arguments: &str) -> Result<Option<(Self, Fingerprint)>, CallError> {
         let settings = &call.tool.guards.idempotency;
         let Some((strategy, parts)) = strategy(call, settings, arguments)? else { return Ok(None) };
         let caller = settings.scope.contains(&Scope::Caller).then_some(call.call.caller.id.as_str());
@@ -76,8 +76,14 @@ impl RecordKey {
         text.add(caller);
         text.add(session);
         parts.iter().for_each(|part| text.add(Some(part)));
-        let hash = base32(&hash(settings.hash, &text.0));
-        Ok(Some(RecordKey(format!("v1/{}/{strategy}/{hash}", call.tool.name).into())))
+        let hash = hash(settings.hash, &text.0);
+        let fingerprint = match (&settings.key, hash.first_chunk()) {
+            // A key made of all arguments is never one of others.
+            (KeyFrom::Arguments, Some(first)) => Fingerprint(*first),
+            _ => Fingerprint::of(arguments),
+        };
+        let key = RecordKey(format!("v1/{}/{strategy}/{}", call.tool.name, base32(&hash)).into());
+        Ok(Some((key, fingerprint)))
     }
 
     /// The key as text.

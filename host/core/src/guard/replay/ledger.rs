@@ -324,7 +324,8 @@ impl Ledger {
 fn told(begin: Begin, asked: &Asked, how: How, report: &mut Report) -> Result<Option<Output>, CallError> {
     match begin {
         Begin::Acquired { .. } | Begin::Running { .. } => Ok(None),
-        Begin::Finished(ending) => {
+        Begin::Finished(kept) => {
+            let ending = kept.ending().map_err(unusable)?;
             report.idempotency = Some(LedgerReport { how, key: asked.key.clone() });
             ending.answer().map(Some)
         }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use tokio::time::Instant;
 
-use super::ending::Ending;
+use super::ending::Kept;
 use super::key::RecordKey;
 use super::record::{Record, State};
 use super::store::{LISTED_MAX, LedgerFailure, LedgerStore, Listed, Query, Seen};
@@ -24,12 +24,12 @@ pub const RESULTS_BYTES_MAX: usize = 64 << 20;
 pub struct Memory {
     /// The same instant on both clocks. From there on the one counts that tests can pause.
     epoch: (u64, Instant),
-    kept: Mutex<Kept>,
+    records: Mutex<Records>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    records: HashMap<RecordKey, Box<Entry>>,
+struct Records {
+    by_key: HashMap<RecordKey, Entry>,
     /// The keys by when they are forgotten, and in the order in which they came.
     order: BTreeMap<(u64, u64), RecordKey>,
     came: u64,
@@ -38,7 +38,7 @@ struct Kept {
 
 #[derive(Debug)]
 struct Entry {
-    record: Record,
+    record: Arc<Record>,
     bytes: usize,
     came: u64,
 }
@@ -47,7 +47,7 @@ impl Default for Memory {
     fn default() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        Memory { epoch: (now, Instant::now()), kept: Mutex::default() }
+        Memory { epoch: (now, Instant::now()), records: Mutex::default() }
     }
 }
 
@@ -57,14 +57,14 @@ impl Memory {
         epoch.saturating_add(u64::try_from(instant.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Kept, u64) -> T) -> T {
-        act(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner), self.now_ms())
+    fn with<T>(&self, act: impl FnOnce(&mut Records, u64) -> T) -> T {
+        act(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner), self.now_ms())
     }
 }
 
-impl Kept {
-    fn swap(&mut self, key: &RecordKey, expected: Option<u64>, record: Option<Record>, now: u64) -> Option<bool> {
-        if self.records.get(key).map(|entry| entry.record.version) != expected {
+impl Records {
+    fn swap(&mut self, key: &RecordKey, expected: Option<u64>, record: Option<Arc<Record>>, now: u64) -> Option<bool> {
+        if self.by_key.get(key).map(|entry| entry.record.version) != expected {
             return Some(false);
         }
         let Some(mut record) = record else {
@@ -78,15 +78,12 @@ impl Kept {
                 self.take_out(&key);
             }
         }
-        if self.records.len() >= RECORDS_MAX && !self.records.contains_key(key) {
+        if self.by_key.len() >= RECORDS_MAX && !self.by_key.contains_key(key) {
             return None;
         }
-        let mut bytes = record.ending().map_or(0, Ending::bytes);
-        if self.bytes.saturating_add(bytes) > RESULTS_BYTES_MAX
-            && let State::Done(ending) = &mut record.state
-            && let Ending::Ok { .. } = **ending
-        {
-            *ending = Arc::new(Ending::Ok { output: None });
+        let mut bytes = record.ending().map_or(0, |kept| kept.text().len());
+        if self.bytes.saturating_add(bytes) > RESULTS_BYTES_MAX && record.ending().is_some_and(Kept::is_ok) {
+            Arc::make_mut(&mut record).state = State::Done(Kept::fact(true));
             bytes = 0;
         }
         self.came += 1;
@@ -95,15 +92,15 @@ impl Kept {
             self.order.insert((record.expires_ms, self.came), key.clone());
         }
         self.bytes += bytes;
-        let entry = Box::new(Entry { record, bytes, came: self.came });
-        if let Some(before) = self.records.insert(key.clone(), entry) {
+        let entry = Entry { record, bytes, came: self.came };
+        if let Some(before) = self.by_key.insert(key.clone(), entry) {
             self.gone(&before);
         }
         Some(true)
     }
 
     fn take_out(&mut self, key: &RecordKey) {
-        if let Some(entry) = self.records.remove(key) {
+        if let Some(entry) = self.by_key.remove(key) {
             self.gone(&entry);
         }
     }
@@ -116,8 +113,8 @@ impl Kept {
 
 impl LedgerStore for Memory {
     fn get<'a>(&'a self, key: &'a RecordKey) -> BoxFuture<'a, Result<Seen, LedgerFailure>> {
-        let seen = self.with(|kept, now_ms| {
-            let record = kept.records.get(key).map(|entry| entry.record.clone());
+        let seen = self.with(|records, now_ms| {
+            let record = records.by_key.get(key).map(|entry| entry.record.clone());
             Seen { record, now_ms }
         });
         ready(Ok(seen)).boxed()
@@ -127,19 +124,19 @@ impl LedgerStore for Memory {
         &'a self,
         key: &'a RecordKey,
         expected: Option<u64>,
-        record: Option<Record>,
+        record: Option<Arc<Record>>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
         // Not before it is awaited: who drops the future has changed nothing.
         async move {
-            let swapped = self.with(|kept, now| kept.swap(key, expected, record, now));
+            let swapped = self.with(|records, now| records.swap(key, expected, record, now));
             swapped.ok_or_else(|| LedgerFailure::new(format!("{RECORDS_MAX} keys are remembered already")))
         }
         .boxed()
     }
 
     fn list<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Listed, LedgerFailure>> {
-        let listed = self.with(|kept, now_ms| {
-            let records = kept.records.iter().map(|(key, entry)| (key, &entry.record));
+        let listed = self.with(|records, now_ms| {
+            let records = records.by_key.iter().map(|(key, entry)| (key, &*entry.record));
             let mut records: Vec<_> = records.filter(|(key, record)| query.fits(key, record, now_ms)).collect();
             records.sort_by(|one, other| (other.1.changed_ms, other.0).cmp(&(one.1.changed_ms, one.0)));
             records.truncate(query.limit.min(LISTED_MAX));

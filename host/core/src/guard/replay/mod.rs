@@ -45,11 +45,11 @@ mod renewal;
 mod ticket;
 
 pub use book::{Asked, Book};
-pub use ending::Ending;
+pub use ending::{Ending, Kept};
 pub use key::{CallKey, Fingerprint, RecordKey};
 pub use ledger::{How, LEASE, Ledger, LedgerReport, WAIT_MAX, WAITING_MAX};
 pub use memory::Memory;
-pub use record::{Begin, Decision, Fenced, Record, Release, Standing, State};
+pub use record::{Begin, Claim, Decision, Fenced, Record, Release, Standing, State};
 pub use settings::{Idempotency, IdempotencySettings};
 pub use store::{LedgerFailure, LedgerStore, Listed, Query, Seen};
 

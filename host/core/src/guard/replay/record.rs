@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ending::Ending;
+use super::ending::Kept;
 use super::key::Fingerprint;
 use crate::call::CallId;
 
@@ -36,26 +36,33 @@ pub struct Record {
     pub version: u64,
     /// The claim that may write to it: a number that no other claim has.
     pub fence: u64,
-    /// The arguments.
-    pub fingerprint: Fingerprint,
     /// How far it is.
     pub state: State,
-    /// The tool.
-    pub tool: Arc<str>,
-    /// Who called.
-    pub caller: Arc<str>,
-    /// The call that holds, or held, the key.
-    pub call: CallId,
-    /// The hash of the component, where there is one.
-    pub digest: Option<Arc<str>>,
+    /// Whose the key is, or was.
+    pub claim: Arc<Claim>,
     /// The first effect that may have changed something.
-    pub first_effect: Option<String>,
+    pub first_effect: Option<Arc<str>>,
     /// When the key was first claimed.
     pub created_ms: u64,
     /// When it was last written to.
     pub changed_ms: u64,
     /// When it is forgotten.
     pub expires_ms: u64,
+}
+
+/// A call that asks for a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Its arguments.
+    pub fingerprint: Fingerprint,
+    /// Its tool.
+    pub tool: String,
+    /// Who calls.
+    pub caller: String,
+    /// The call.
+    pub call: CallId,
+    /// The hash of the component, where there is one.
+    pub digest: Option<String>,
 }
 
 /// How far a call is.
@@ -72,7 +79,7 @@ pub enum State {
         lease_ms: u64,
     },
     /// It has ended.
-    Done(Arc<Ending>),
+    Done(Kept),
     /// It may have changed something; more is not known.
     Unknown,
 }
@@ -133,7 +140,7 @@ pub enum Begin {
         lease_left: Duration,
     },
     /// It was done before.
-    Finished(Ending),
+    Finished(Kept),
     /// It was used with other arguments.
     OtherArguments,
     /// Whether it had its effect is not known.
@@ -143,7 +150,7 @@ pub enum Begin {
         /// Since when, in milliseconds since 1970.
         since_ms: u64,
         /// The effect.
-        first_effect: Option<String>,
+        first_effect: Option<Arc<str>>,
     },
 }
 
@@ -174,24 +181,20 @@ pub enum Decision {
     /// The next call runs it again.
     Rerun,
     /// This came of it.
-    Ended(Ending),
+    Ended(Kept),
 }
 
 /// What is to be written.
 pub(super) enum Change {
     Nothing,
-    Write(Box<Record>),
+    Write(Record),
     Delete,
 }
 
 /// Who asks for a key, and what for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Claimant<'a> {
-    pub(super) fingerprint: Fingerprint,
-    pub(super) tool: &'a Arc<str>,
-    pub(super) caller: &'a Arc<str>,
-    pub(super) call: &'a CallId,
-    pub(super) digest: Option<&'a Arc<str>>,
+    pub(super) claim: &'a Arc<Claim>,
     pub(super) rerun: bool,
     pub(super) lease: Duration,
     pub(super) fence: u64,
@@ -203,16 +206,16 @@ impl Claimant<'_> {
         let Some(record) = record else {
             return self.take(now, false, State::Claimed { lease_ms: later(now, self.lease) }, None, now);
         };
-        if record.fingerprint != self.fingerprint {
+        if record.claim.fingerprint != self.claim.fingerprint {
             return (Begin::OtherArguments, Change::Nothing);
         }
         let lease = State::Claimed { lease_ms: later(now, self.lease) };
         match &record.state {
-            State::Done(ending) => (Begin::Finished(Ending::clone(ending)), Change::Nothing),
+            State::Done(kept) => (Begin::Finished(kept.clone()), Change::Nothing),
             State::Unknown => (record.unknown(), Change::Nothing),
             State::Claimed { lease_ms } | State::Effects { lease_ms } if *lease_ms > now => {
                 let lease_left = Duration::from_millis(lease_ms - now);
-                (Begin::Running { call: record.call.clone(), lease_left }, Change::Nothing)
+                (Begin::Running { call: record.claim.call.clone(), lease_left }, Change::Nothing)
             }
             State::Claimed { .. } => self.take(record.created_ms, true, lease, record.first_effect.clone(), now),
             State::Effects { .. } if self.rerun => {
@@ -221,7 +224,7 @@ impl Claimant<'_> {
             }
             State::Effects { .. } => {
                 let unknown = record.to(State::Unknown, UNKNOWN_KEPT, now);
-                (unknown.unknown(), Change::Write(Box::new(unknown)))
+                (unknown.unknown(), Change::Write(unknown))
             }
         }
     }
@@ -231,7 +234,7 @@ impl Claimant<'_> {
         created_ms: u64,
         taken_over: bool,
         state: State,
-        first_effect: Option<String>,
+        first_effect: Option<Arc<str>>,
         now: u64,
     ) -> (Begin, Change) {
         let effects = first_effect.is_some();
@@ -239,18 +242,14 @@ impl Claimant<'_> {
         let record = Record {
             version: 0,
             fence: self.fence,
-            fingerprint: self.fingerprint,
             state,
-            tool: self.tool.clone(),
-            caller: self.caller.clone(),
-            call: self.call.clone(),
-            digest: self.digest.cloned(),
+            claim: self.claim.clone(),
             first_effect,
             created_ms,
             changed_ms: now,
             expires_ms: later(now, kept),
         };
-        (Begin::Acquired { fence: self.fence, created_ms, taken_over, effects }, Change::Write(Box::new(record)))
+        (Begin::Acquired { fence: self.fence, created_ms, taken_over, effects }, Change::Write(record))
     }
 }
 
@@ -262,18 +261,16 @@ impl Record {
             State::Claimed { lease_ms } | State::Effects { lease_ms } if *lease_ms > now_ms => Standing::Running,
             State::Claimed { .. } => Standing::Left,
             State::Effects { .. } | State::Unknown => Standing::Unknown,
-            State::Done(ending) => match **ending {
-                Ending::Ok { .. } => Standing::Done,
-                Ending::Failed { .. } => Standing::Failed,
-            },
+            State::Done(kept) if kept.is_ok() => Standing::Done,
+            State::Done(_) => Standing::Failed,
         }
     }
 
     /// How its call ended, if it is known.
     #[must_use]
-    pub fn ending(&self) -> Option<&Ending> {
+    pub fn ending(&self) -> Option<&Kept> {
         match &self.state {
-            State::Done(ending) => Some(ending),
+            State::Done(kept) => Some(kept),
             State::Claimed { .. } | State::Effects { .. } | State::Unknown => None,
         }
     }
@@ -282,10 +279,7 @@ impl Record {
     #[must_use]
     pub fn without_answer(&self) -> Record {
         let state = match &self.state {
-            State::Done(ending) => State::Done(Arc::new(match **ending {
-                Ending::Ok { .. } => Ending::Ok { output: None },
-                Ending::Failed { .. } => Ending::Failed { message: String::new(), detail: None },
-            })),
+            State::Done(kept) => State::Done(Kept::fact(kept.is_ok())),
             state => state.clone(),
         };
         Record { state, ..self.clone() }
@@ -296,8 +290,8 @@ impl Record {
     }
 
     fn unknown(&self) -> Begin {
-        let Record { call, changed_ms, first_effect, .. } = self.clone();
-        Begin::Unknown { call, since_ms: changed_ms, first_effect }
+        let Record { claim, changed_ms, first_effect, .. } = self;
+        Begin::Unknown { call: claim.call.clone(), since_ms: *changed_ms, first_effect: first_effect.clone() }
     }
 }
 
@@ -315,7 +309,7 @@ pub(super) fn renew(owned: Option<&Record>, lease: Duration, now: u64) -> (Fence
 pub(super) fn mark_effects(owned: Option<&Record>, effect: &str, now: u64) -> (Fenced, Change) {
     write(owned.and_then(|record| match record.state {
         State::Claimed { lease_ms } | State::Effects { lease_ms } => {
-            let first_effect = Some(record.first_effect.clone().unwrap_or_else(|| effect.to_owned()));
+            let first_effect = Some(record.first_effect.clone().unwrap_or_else(|| effect.into()));
             let marked = record.to(State::Effects { lease_ms }, UNKNOWN_KEPT, now);
             Some(Record { first_effect, ..marked })
         }
@@ -324,11 +318,11 @@ pub(super) fn mark_effects(owned: Option<&Record>, effect: &str, now: u64) -> (F
 }
 
 /// The owner knows how it ended.
-pub(super) fn complete(owned: Option<&Record>, ending: &Arc<Ending>, ttl: Duration, now: u64) -> (Fenced, Change) {
+pub(super) fn complete(owned: Option<&Record>, kept: &Kept, ttl: Duration, now: u64) -> (Fenced, Change) {
     match owned {
-        Some(Record { state: State::Done(known), .. }) if known == ending => (Fenced::Held, Change::Nothing),
+        Some(Record { state: State::Done(known), .. }) if known == kept => (Fenced::Held, Change::Nothing),
         Some(Record { state: State::Done(_), .. }) => (Fenced::Lost, Change::Nothing),
-        owned => write(owned.map(|record| record.to(State::Done(ending.clone()), ttl, now))),
+        owned => write(owned.map(|record| record.to(State::Done(kept.clone()), ttl, now))),
     }
 }
 
@@ -359,9 +353,9 @@ pub(super) fn resolve(
     }
     let settled = match decision {
         Decision::Rerun => record.to(State::Claimed { lease_ms: now }, UNKNOWN_KEPT, now),
-        Decision::Ended(ending) => record.to(State::Done(Arc::new(ending.clone())), ttl, now),
+        Decision::Ended(kept) => record.to(State::Done(kept.clone()), ttl, now),
     };
-    (Some(standing), Change::Write(Box::new(Record { fence, ..settled })))
+    (Some(standing), Change::Write(Record { fence, ..settled }))
 }
 
 /// An operator wants it to be forgotten. What runs is not.
@@ -374,7 +368,7 @@ pub(super) fn forget(record: Option<&Record>, now: u64) -> (Option<Standing>, Ch
 }
 
 fn write(record: Option<Record>) -> (Fenced, Change) {
-    record.map_or((Fenced::Lost, Change::Nothing), |record| (Fenced::Held, Change::Write(Box::new(record))))
+    record.map_or((Fenced::Lost, Change::Nothing), |record| (Fenced::Held, Change::Write(record)))
 }
 
 fn later(now_ms: u64, span: Duration) -> u64 {

@@ -2,6 +2,7 @@
 //! has changed it meanwhile.
 
 use std::fmt;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
@@ -35,7 +36,7 @@ pub trait LedgerStore: Send + Sync {
         &'a self,
         key: &'a RecordKey,
         expected: Option<u64>,
-        record: Option<Record>,
+        record: Option<Arc<Record>>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>>;
 
     /// Records that are not expired, the last changed first, without what their calls answered.
@@ -49,7 +50,7 @@ pub trait LedgerStore: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// Its record, expired or not.
-    pub record: Option<Record>,
+    pub record: Option<Arc<Record>>,
     /// The store's time, in milliseconds since 1970.
     pub now_ms: u64,
 }
@@ -104,7 +105,7 @@ impl Query {
     #[must_use]
     pub fn fits(&self, key: &RecordKey, record: &Record, now_ms: u64) -> bool {
         record.expires_ms > now_ms
-            && self.tool.as_ref().is_none_or(|tool| **tool == *record.tool)
+            && self.tool.as_ref().is_none_or(|tool| *tool == record.claim.tool)
             && self.hash.as_ref().is_none_or(|hash| key.hash().starts_with(hash.as_str()))
             && self.standing.is_none_or(|standing| standing == record.standing(now_ms))
     }

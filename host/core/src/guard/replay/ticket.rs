@@ -22,7 +22,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::book::{Asked, Book};
-use super::ending::Ending;
+use super::ending::Kept;
 use super::key::RecordKey;
 use super::ledger::{Lead, in_time, unusable};
 use super::record::{Fenced, Release};
@@ -210,7 +210,7 @@ impl std::fmt::Debug for Hold {
 
 /// What is written at the end.
 enum End {
-    Keep(Arc<Ending>, Duration),
+    Keep(Kept, Duration),
     Release(Release),
 }
 
@@ -257,15 +257,12 @@ impl Ticket {
             Fence::Effect { idempotent } => (true, idempotent),
         };
         match result {
-            Ok(output) => {
-                let output = (settings.keep == Keep::Result).then(|| output.clone());
-                End::Keep(Arc::new(Ending::Ok { output }), settings.ttl)
-            }
+            Ok(output) => End::Keep(Kept::ok((settings.keep == Keep::Result).then_some(output)), settings.ttl),
             Err(error)
                 if error.kind == ErrorKind::ToolFailed { retryable: false } && (settings.keep_errors || !again) =>
             {
-                let ending = Ending::Failed { message: error.message.clone(), detail: error.detail.clone() };
-                End::Keep(Arc::new(ending), if effect { settings.ttl } else { settings.ttl.min(FAILURE_TTL) })
+                let kept = Kept::failed(&error.message, error.detail.as_ref());
+                End::Keep(kept, if effect { settings.ttl } else { settings.ttl.min(FAILURE_TTL) })
             }
             Err(_) => End::Release(match fence {
                 Fence::Nothing | Fence::ReadOnly => self.hold.release_untouched(),
@@ -280,7 +277,7 @@ impl Ticket {
         let mut writes = 0;
         loop {
             let written = match end {
-                End::Keep(ending, ttl) => book.complete(key, *fence, ending.clone(), *ttl).await,
+                End::Keep(kept, ttl) => book.complete(key, *fence, kept, *ttl).await,
                 End::Release(release) => book.release(key, *fence, *release).await,
             };
             writes += 1;

@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 10_000;
 pub(super) struct Swap {
     pub(super) key: RecordKey,
     pub(super) expected: Option<u64>,
-    pub(super) new: Option<Record>,
+    pub(super) new: Option<Arc<Record>>,
 }
 
 type Made = Result<bool, StoreError>;
