@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use tempfile::TempDir;
 use toolpost::core::guard::replay::settings::OnCrash;
-use toolpost::core::guard::replay::{Asked, Begin, Book, Claim, Fenced, Fingerprint, RecordKey, Release};
+use toolpost::core::guard::replay::{Asked, Begin, Book, Claim, Fenced, Fingerprint, Known, RecordKey, Release};
 use toolpost::store::ledger::LedgerTable;
 use toolpost::{CallId, Store};
 use toolpost_tests::{filters, page, prebuilt, toolpost};
@@ -69,6 +69,7 @@ fn unknown(folder: &Path, hash: &str) -> String {
             digest: None,
         }),
         on_crash: OnCrash::Unknown,
+        known: Known::default(),
     };
     let book = Book::new(Arc::new(LedgerTable::new(Arc::new(Store::at(folder.join("kept"))))));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio::time::sleep;
 use toolpost_core::guard::replay::settings::OnCrash;
 use toolpost_core::guard::replay::{
-    Asked, Begin, Book, Claim, Decision, Fenced, Fingerprint, Kept, LedgerStore, Query, Record, RecordKey, Release,
-    Standing, State,
+    Asked, Begin, Book, Claim, Decision, Fenced, Fingerprint, Kept, Known, LedgerStore, Query, Record, RecordKey,
+    Release, Standing, State,
 };
 use toolpost_core::{CallId, Content, Output};
 
@@ -34,6 +34,7 @@ pub(crate) fn asked(name: &str) -> Asked {
             digest: Some("sha256:00".into()),
         }),
         on_crash: OnCrash::Unknown,
+        known: Known::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
+use tokio::time::Instant;
 use toolpost_core::guard::replay::settings::OnCrash;
 use toolpost_core::guard::replay::{
     Asked, Begin, Book, Decision, Fenced, Fingerprint, LedgerFailure, LedgerStore, Listed, Query, Record, RecordKey,
@@ -25,10 +26,11 @@ const TTL_MS: u64 = 40;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// With these arguments, and this rule for what is unknown.
+    /// With these arguments, and this rule for what is unknown; behind a look, or without one.
     Begin {
         other: bool,
         rerun: bool,
+        looks: bool,
     },
     Renew,
     Mark,
@@ -87,7 +89,7 @@ fn model(held: &mut Option<Held>, actor: usize, claim: u64, step: Step, now: u64
     if held.as_ref().is_some_and(|held| held.expires <= now) {
         *held = None;
     }
-    if let Step::Begin { other, rerun } = step {
+    if let Step::Begin { other, rerun, .. } = step {
         let Some(record) = held else {
             let state = Model::Claimed(now + LEASE_MS);
             *held = Some(Held { other, state, owner: Some((actor, claim)), touched: false, expires: now + LONG });
@@ -158,10 +160,15 @@ fn model(held: &mut Option<Held>, actor: usize, claim: u64, step: Step, now: u64
 // ------------------------------------------------------------------------------------------- the real thing
 
 /// A store whose every look and swap is a turn of its own.
-#[derive(Default)]
 struct Turns {
-    now: Mutex<u64>,
+    epoch: Instant,
     records: Mutex<HashMap<RecordKey, Arc<Record>>>,
+}
+
+impl Turns {
+    fn now(&self) -> u64 {
+        LONG + self.epoch.elapsed().as_millis() as u64
+    }
 }
 
 async fn turn() {
@@ -174,7 +181,7 @@ impl LedgerStore for Turns {
         async move {
             turn().await;
             let record = self.records.lock().unwrap().get(key).cloned();
-            Ok(Seen { record, now_ms: *self.now.lock().unwrap() })
+            Ok(Seen { record, now_ms: self.now() })
         }
         .boxed()
     }
@@ -208,18 +215,17 @@ impl LedgerStore for Turns {
 /// What came of a step, and the fence that it got.
 type Run = Pin<Box<dyn Future<Output = (Came, Option<u64>)>>>;
 
-fn run(book: Book, step: Step, fence: u64) -> Run {
+fn run(book: Book, step: Step, mine: Arc<Asked>, fence: u64) -> Run {
     let milliseconds = Duration::from_millis;
     let answer = |answer: u8| ending(&answer.to_string());
     async move {
-        let key = asked("k").key;
+        let key = &mine.key;
         let came = match step {
-            Step::Begin { other, rerun } => {
-                let on_crash = if rerun { OnCrash::Rerun } else { OnCrash::Unknown };
-                let asked = of_claim(Asked { on_crash, ..asked("k") }, |claim| {
-                    claim.fingerprint = Fingerprint([u8::from(other); 32]);
-                });
-                match book.begin(&asked, milliseconds(LEASE_MS)).await.unwrap() {
+            Step::Begin { looks, .. } => {
+                if looks {
+                    book.look(&mine).await.unwrap();
+                }
+                match book.begin(&mine, milliseconds(LEASE_MS)).await.unwrap() {
                     Begin::Acquired { fence, taken_over, effects, .. } => {
                         return (Came::Acquired { taken_over, effects }, Some(fence));
                     }
@@ -229,26 +235,27 @@ fn run(book: Book, step: Step, fence: u64) -> Run {
                     Begin::Unknown { .. } => Came::Unknown,
                 }
             }
-            Step::Renew => Came::Fenced(book.renew(&key, fence, milliseconds(LEASE_MS)).await.unwrap()),
-            Step::Mark => Came::Fenced(book.mark_effects(&key, fence, "e").await.unwrap()),
+            Step::Renew => Came::Fenced(book.renew(key, fence, milliseconds(LEASE_MS)).await.unwrap()),
+            Step::Mark => Came::Fenced(book.mark_effects(&*mine, fence, "e").await.unwrap()),
             Step::Complete(end) => {
-                Came::Fenced(book.complete(&key, fence, &answer(end), milliseconds(TTL_MS)).await.unwrap())
+                Came::Fenced(book.complete(&*mine, fence, &answer(end), milliseconds(TTL_MS)).await.unwrap())
             }
-            Step::Release(release) => Came::Fenced(book.release(&key, fence, release).await.unwrap()),
+            Step::Release(release) => Came::Fenced(book.release(&*mine, fence, release).await.unwrap()),
             Step::Resolve(end) => {
                 let decision = end.map_or(Decision::Rerun, |end| Decision::Ended(answer(end)));
-                Came::Standing(book.resolve(&key, &decision, milliseconds(TTL_MS)).await.unwrap())
+                Came::Standing(book.resolve(key, &decision, milliseconds(TTL_MS)).await.unwrap())
             }
-            Step::Forget => Came::Standing(book.forget(&key).await.unwrap()),
+            Step::Forget => Came::Standing(book.forget(key).await.unwrap()),
         };
         (came, None)
     }
     .boxed_local()
 }
 
-#[derive(Default)]
 struct Actor {
     steps: Vec<Step>,
+    /// What it asked with last, and knows since.
+    asked: Arc<Asked>,
     fence: u64,
     claims: u64,
     at: Option<(Step, Run)>,
@@ -257,14 +264,15 @@ struct Actor {
 /// Runs the actors turn by turn. A step takes effect in the turn in which it ends: with its last look, or its swap; the time
 /// that counts for it is that of its last look.
 fn check(plans: Vec<Vec<Step>>, turns: &[Turn]) {
-    let store = Arc::new(Turns::default());
-    *store.now.lock().unwrap() = LONG;
+    let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _clock = clock.enter();
+    let store = Arc::new(Turns { epoch: Instant::now(), records: Mutex::default() });
     let book = Book::new(store.clone());
     let mut actors: Vec<Actor> = plans
         .into_iter()
         .map(|mut steps| {
             steps.reverse();
-            Actor { steps, ..Actor::default() }
+            Actor { steps, asked: Arc::new(asked("k")), fence: 0, claims: 0, at: None }
         })
         .collect();
     let mut held = None;
@@ -276,21 +284,27 @@ fn check(plans: Vec<Vec<Step>>, turns: &[Turn]) {
             Turn::Wait(span) => {
                 // Not in the middle of a step: what it has seen is of its time, and the model's steps are at once.
                 if actors.iter().all(|actor| actor.at.is_none()) {
-                    *store.now.lock().unwrap() += span;
+                    clock.block_on(tokio::time::advance(Duration::from_millis(span)));
                 }
             }
             Turn::Act(index) => {
                 let Some(actor) = actors.get_mut(index) else { continue };
                 if actor.at.is_none() {
                     let Some(step) = actor.steps.pop() else { continue };
-                    actor.at = Some((step, run(book.clone(), step, actor.fence)));
+                    if let Step::Begin { other, rerun, .. } = step {
+                        let on_crash = if rerun { OnCrash::Rerun } else { OnCrash::Unknown };
+                        let asked = Asked { on_crash, ..asked("k") };
+                        let fingerprint = Fingerprint([u8::from(other); 32]);
+                        actor.asked = Arc::new(of_claim(asked, |claim| claim.fingerprint = fingerprint));
+                    }
+                    actor.at = Some((step, run(book.clone(), step, actor.asked.clone(), actor.fence)));
                 }
                 let Some((step, running)) = &mut actor.at else { continue };
                 let step = *step;
                 if let Poll::Ready((came, fence)) = running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                     actor.at = None;
                     let claim = if matches!(step, Step::Begin { .. }) { actor.claims + 1 } else { actor.claims };
-                    let wanted = model(&mut held, index, claim, step, *store.now.lock().unwrap());
+                    let wanted = model(&mut held, index, claim, step, store.now());
                     history.push((index, step, came.clone()));
                     assert_eq!(came, wanted, "{history:#?}");
                     if let Some(fence) = fence {
@@ -306,7 +320,8 @@ fn check(plans: Vec<Vec<Step>>, turns: &[Turn]) {
 fn step() -> impl Strategy<Value = Step> {
     let release = prop_oneof![Just(Release::Free), Just(Release::Rerun), Just(Release::Unknown)];
     prop_oneof![
-        6 => (prop::bool::weighted(0.1), any::<bool>()).prop_map(|(other, rerun)| Step::Begin { other, rerun }),
+        6 => (prop::bool::weighted(0.1), any::<bool>(), any::<bool>())
+            .prop_map(|(other, rerun, looks)| Step::Begin { other, rerun, looks }),
         2 => Just(Step::Renew),
         3 => Just(Step::Mark),
         3 => (0..3_u8).prop_map(Step::Complete),

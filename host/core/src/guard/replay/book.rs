@@ -1,15 +1,17 @@
 //! The records behind the table: each step is a look at a record, a decision, and a swap that only works if nobody else was
 //! faster. Who was not first looks again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::canonical::canonical;
 use super::ending::Kept;
 use super::key::RecordKey;
 use super::record::{self, Begin, Change, Claim, Claimant, Decision, Fenced, Record, Release, Standing};
 use super::settings::OnCrash;
-use super::store::{LedgerFailure, LedgerStore, Listed, Query};
+use super::store::{LedgerFailure, LedgerStore, Listed, Query, Seen};
 use crate::call::AcceptedCall;
 use crate::catalog::Origin;
 use crate::tell::CallError;
@@ -30,6 +32,55 @@ pub struct Asked {
     pub claim: Arc<Claim>,
     /// What is done about a twin that may have had its effect, and whose host went away.
     pub on_crash: OnCrash,
+    /// What the call knows of the record.
+    pub known: Known,
+}
+
+/// The record as one call last saw or wrote it. A step that begins with it needs no look; where somebody else has written
+/// since, its swap fails, and it looks.
+#[derive(Debug, Default)]
+pub struct Known(Mutex<Option<(Seen, Instant)>>);
+
+/// How old a look may be by which a lease is taken: on a machine that slept meanwhile it would be over as it begins.
+const LOOK_AGE_MAX: Duration = Duration::from_secs(1);
+
+impl Known {
+    /// What is known, at the store's time of now. It is known no more until something is put in again.
+    fn take(&self, age_max: Duration) -> Option<Seen> {
+        let (seen, at) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let age = at.elapsed();
+        let now_ms = seen.now_ms.saturating_add(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        (age <= age_max).then_some(Seen { now_ms, ..seen })
+    }
+
+    fn put(&self, seen: Seen) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, Instant::now()));
+    }
+}
+
+impl Clone for Known {
+    fn clone(&self) -> Self {
+        Known::default()
+    }
+}
+
+/// Which record a step is for, and what its maker knows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Of<'a> {
+    key: &'a RecordKey,
+    known: Option<&'a Known>,
+}
+
+impl<'a> From<&'a RecordKey> for Of<'a> {
+    fn from(key: &'a RecordKey) -> Self {
+        Of { key, known: None }
+    }
+}
+
+impl<'a> From<&'a Asked> for Of<'a> {
+    fn from(asked: &'a Asked) -> Self {
+        Of { key: &asked.key, known: Some(&asked.known) }
+    }
 }
 
 impl Asked {
@@ -53,7 +104,8 @@ impl Asked {
                 Origin::Native => None,
             },
         };
-        Ok(Some(Asked { key, claim: Arc::new(claim), on_crash: call.tool.guards.idempotency.after_crash() }))
+        let on_crash = call.tool.guards.idempotency.after_crash();
+        Ok(Some(Asked { key, claim: Arc::new(claim), on_crash, known: Known::default() }))
     }
 
     fn claimant(&self, lease: Duration) -> Claimant<'_> {
@@ -82,42 +134,41 @@ impl Book {
     pub async fn look(&self, asked: &Asked) -> Result<Option<Begin>, LedgerFailure> {
         let seen = self.0.get(&asked.key).await?;
         let record = valid(seen.record.as_deref(), seen.now_ms);
-        Ok(match asked.claimant(Duration::ZERO).begin(record, seen.now_ms).0 {
-            Begin::Acquired { .. } => None,
-            begin => Some(begin),
-        })
+        let begin = asked.claimant(Duration::ZERO).begin(record, seen.now_ms).0;
+        asked.known.put(seen);
+        Ok(if let Begin::Acquired { .. } = begin { None } else { Some(begin) })
     }
 
     /// Asks for a key.
     pub async fn begin(&self, asked: &Asked, lease: Duration) -> Result<Begin, LedgerFailure> {
         let claimant = asked.claimant(lease);
-        self.step(&asked.key, |record, now| claimant.begin(record, now)).await
+        self.step(asked.into(), LOOK_AGE_MAX, |record, now| claimant.begin(record, now)).await
     }
 
     /// The owner of a key goes on.
     pub async fn renew(&self, key: &RecordKey, fence: u64, lease: Duration) -> Result<Fenced, LedgerFailure> {
-        self.step(key, |record, now| record::renew(owned(record, fence), lease, now)).await
+        self.step(key.into(), LOOK_AGE_MAX, |record, now| record::renew(owned(record, fence), lease, now)).await
     }
 
     /// The owner of a key is about to have its first effect.
-    pub async fn mark_effects(&self, key: &RecordKey, fence: u64, effect: &str) -> Result<Fenced, LedgerFailure> {
-        self.step(key, |record, now| record::mark_effects(owned(record, fence), effect, now)).await
+    pub async fn mark_effects(&self, of: impl Into<Of<'_>>, fence: u64, effect: &str) -> Result<Fenced, LedgerFailure> {
+        self.step(of.into(), Duration::MAX, |record, now| record::mark_effects(owned(record, fence), effect, now)).await
     }
 
     /// The owner of a key knows how its call ended, and for how long that is to be known.
     pub async fn complete(
         &self,
-        key: &RecordKey,
+        of: impl Into<Of<'_>>,
         fence: u64,
         kept: &Kept,
         ttl: Duration,
     ) -> Result<Fenced, LedgerFailure> {
-        self.step(key, |record, now| record::complete(owned(record, fence), kept, ttl, now)).await
+        self.step(of.into(), Duration::MAX, |record, now| record::complete(owned(record, fence), kept, ttl, now)).await
     }
 
     /// The owner of a key gives it back without an ending.
-    pub async fn release(&self, key: &RecordKey, fence: u64, release: Release) -> Result<Fenced, LedgerFailure> {
-        self.step(key, |record, now| record::release(owned(record, fence), release, now)).await
+    pub async fn release(&self, of: impl Into<Of<'_>>, fence: u64, release: Release) -> Result<Fenced, LedgerFailure> {
+        self.step(of.into(), Duration::MAX, |record, now| record::release(owned(record, fence), release, now)).await
     }
 
     /// An operator says what is true of a call whose outcome is not known. It is not done, and not said, where the answer is
@@ -129,12 +180,12 @@ impl Book {
         ttl: Duration,
     ) -> Result<Option<Standing>, LedgerFailure> {
         let fence = fresh();
-        self.step(key, |record, now| record::resolve(record, decision, ttl, fence, now)).await
+        self.step(key.into(), LOOK_AGE_MAX, |record, now| record::resolve(record, decision, ttl, fence, now)).await
     }
 
     /// An operator wants a key to be free. It is, unless the answer is [`Standing::Running`].
     pub async fn forget(&self, key: &RecordKey) -> Result<Option<Standing>, LedgerFailure> {
-        self.step(key, record::forget).await
+        self.step(key.into(), LOOK_AGE_MAX, record::forget).await
     }
 
     /// What is known of a key, and the store's time.
@@ -150,18 +201,30 @@ impl Book {
 
     async fn step<T>(
         &self,
-        key: &RecordKey,
+        of: Of<'_>,
+        age_max: Duration,
         decide: impl Fn(Option<&Record>, u64) -> (T, Change),
     ) -> Result<T, LedgerFailure> {
+        let Of { key, known } = of;
+        let mut remembered = known.and_then(|known| known.take(age_max));
         for _ in 0..TRIES_MAX {
-            let seen = self.0.get(key).await?;
+            let is_remembered = remembered.is_some();
+            let seen = match remembered.take() {
+                Some(seen) => seen,
+                None => self.0.get(key).await?,
+            };
             let (answer, change) = decide(valid(seen.record.as_deref(), seen.now_ms), seen.now_ms);
             let new = match change {
+                // Only a swap proves that what is remembered is still so.
+                Change::Nothing if is_remembered => continue,
                 Change::Nothing => return Ok(answer),
                 Change::Write(record) => Some(Arc::new(Record { version: fresh(), ..record })),
                 Change::Delete => None,
             };
-            if self.0.swap(key, seen.record.map(|record| record.version), new).await? {
+            if self.0.swap(key, seen.record.map(|record| record.version), new.clone()).await? {
+                if let Some(known) = known {
+                    known.put(Seen { record: new, now_ms: seen.now_ms });
+                }
                 return Ok(answer);
             }
         }

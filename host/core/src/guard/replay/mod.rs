@@ -44,7 +44,7 @@ mod ledger;
 mod renewal;
 mod ticket;
 
-pub use book::{Asked, Book};
+pub use book::{Asked, Book, Known, Of};
 pub use ending::{Ending, Kept};
 pub use key::{CallKey, Fingerprint, RecordKey};
 pub use ledger::{How, LEASE, Ledger, LedgerReport, WAIT_MAX, WAITING_MAX};

@@ -23,7 +23,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::book::{Asked, Book};
 use super::ending::Kept;
-use super::key::RecordKey;
 use super::ledger::{Lead, in_time, unusable};
 use super::record::{Fenced, Release};
 use super::renewal::{Renewals, Renewed};
@@ -63,10 +62,9 @@ pub(super) struct Acquired {
 /// What the attempts of a call share of its ticket.
 pub(crate) struct Hold {
     book: Book,
-    key: RecordKey,
+    asked: Arc<Asked>,
     fence: u64,
     created_ms: u64,
-    on_crash: OnCrash,
     /// Whether the call that had begun may have changed something.
     effects_before: bool,
     /// Whether it is on record that something may have been changed.
@@ -82,14 +80,13 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// A key that was asked for at that moment, and acquired.
-    pub(super) fn new(book: Book, asked: &Asked, acquired: Acquired, until: Instant) -> Self {
+    pub(super) fn new(book: Book, asked: &Arc<Asked>, acquired: Acquired, until: Instant) -> Self {
         let Acquired { fence, created_ms, effects_before } = acquired;
         Hold {
             book,
-            key: asked.key.clone(),
+            asked: asked.clone(),
             fence,
             created_ms,
-            on_crash: asked.on_crash,
             effects_before,
             marked: OnceCell::new(),
             touched: AtomicBool::new(false),
@@ -104,7 +101,7 @@ impl Hold {
     /// sends the same ones; a call that begins anew, once the record is gone, sends others.
     pub(crate) fn forwarded(&self, number: u64) -> String {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"toolpost forwarded key v1\0").update(self.key.as_str().as_bytes());
+        hasher.update(b"toolpost forwarded key v1\0").update(self.asked.key.as_str().as_bytes());
         hasher.update(&self.created_ms.to_le_bytes()).update(&number.to_le_bytes());
         hasher.finalize().to_hex().to_string()
     }
@@ -128,7 +125,7 @@ impl Hold {
         let (pace, hurry) = (lease / 3, lease / 30);
         loop {
             let (asked, until) = (Instant::now(), *self.until());
-            let pause = match timeout_at(until, self.book.renew(&self.key, self.fence, lease)).await {
+            let pause = match timeout_at(until, self.book.renew(&self.asked.key, self.fence, lease)).await {
                 Ok(Ok(Fenced::Held)) => {
                     *self.until() = asked + lease;
                     pace
@@ -163,7 +160,7 @@ impl Hold {
         let Effect { action, target, .. } = effect;
         let mut text = format!("{action} {target}");
         text.truncate(text.floor_char_boundary(EFFECT_BYTES_MAX));
-        match self.book.mark_effects(&self.key, self.fence, &text).await {
+        match self.book.mark_effects(&*self.asked, self.fence, &text).await {
             Ok(Fenced::Held) => Ok(()),
             Ok(Fenced::Lost) => {
                 self.lose();
@@ -175,13 +172,13 @@ impl Hold {
 
     /// What is left to say when the call ends untold.
     async fn abandon(&self) {
-        let release = match (self.touched.load(Ordering::Acquire), self.on_crash) {
+        let release = match (self.touched.load(Ordering::Acquire), self.asked.on_crash) {
             (true, OnCrash::Unknown) => Release::Unknown,
             (true, OnCrash::Rerun) => Release::Rerun,
             (false, _) => self.release_untouched(),
         };
         // If it cannot be written, the lease runs out.
-        let _ = in_time(self.book.release(&self.key, self.fence, release)).await;
+        let _ = in_time(self.book.release(&*self.asked, self.fence, release)).await;
     }
 
     fn release_untouched(&self) -> Release {
@@ -204,7 +201,7 @@ impl Witness for Hold {
 
 impl std::fmt::Debug for Hold {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hold").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Hold").field("key", &self.asked.key).finish_non_exhaustive()
     }
 }
 
@@ -273,12 +270,12 @@ impl Ticket {
     }
 
     async fn write(&self, end: &End) -> Result<Fenced, LedgerFailure> {
-        let Hold { book, key, fence, .. } = &*self.hold;
+        let Hold { book, asked, fence, .. } = &*self.hold;
         let mut writes = 0;
         loop {
             let written = match end {
-                End::Keep(kept, ttl) => book.complete(key, *fence, kept, *ttl).await,
-                End::Release(release) => book.release(key, *fence, *release).await,
+                End::Keep(kept, ttl) => book.complete(&**asked, *fence, kept, *ttl).await,
+                End::Release(release) => book.release(&**asked, *fence, *release).await,
             };
             writes += 1;
             if written.is_ok() || writes >= WRITES_MAX {
