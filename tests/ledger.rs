@@ -10,7 +10,9 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use tempfile::TempDir;
 use toolpost::core::guard::replay::settings::OnCrash;
-use toolpost::core::guard::replay::{Asked, Begin, Book, Claim, Fenced, Fingerprint, Known, RecordKey, Release};
+use toolpost::core::guard::replay::{
+    Asked, Begin, Book, Claim, Fenced, Fingerprint, Known, RecordKey, Release, ToolId,
+};
 use toolpost::store::ledger::LedgerTable;
 use toolpost::{CallId, Store};
 use toolpost_tests::{filters, page, prebuilt, toolpost};
@@ -63,10 +65,9 @@ fn unknown(folder: &Path, hash: &str) -> String {
         key: key.clone(),
         claim: Arc::new(Claim {
             fingerprint: Fingerprint([1; 32]),
-            tool: "text_echo".into(),
+            tool: Arc::new(ToolId { name: "text_echo".into(), digest: None }),
             caller: "ann".into(),
             call: CallId::given("call_00000000000000000000"),
-            digest: None,
         }),
         on_crash: OnCrash::Unknown,
         known: Known::default(),

@@ -119,7 +119,7 @@ async fn list(book: &Book, args: ListArgs, as_json: bool) -> Result<Exit, Stop> 
         let words = |text: &str| Cell::new(print::words(text));
         table.add_row(vec![
             Cell::new(shown),
-            Cell::new(&record.claim.tool),
+            Cell::new(&record.claim.tool.name),
             coloured(standing),
             words(&record.claim.caller),
             Cell::new(changed),
@@ -163,8 +163,8 @@ async fn show(book: &Book, args: &KeyArgs, as_json: bool) -> Result<Exit, Stop> 
     let since = |at: u64| format!("{} ({} ago)", instant(at), span(now.saturating_sub(at)));
     line("key", key.as_str())?;
     line("state", &format!("{}: {}", record.standing(now).name(), meaning(record.standing(now))))?;
-    line("tool", &record.claim.tool)?;
-    if let Some(digest) = &record.claim.digest {
+    line("tool", &record.claim.tool.name)?;
+    if let Some(digest) = &record.claim.tool.digest {
         line("component", digest)?;
     }
     line("caller", &record.claim.caller)?;
@@ -290,8 +290,8 @@ fn sheet(key: &RecordKey, record: &Record, now_ms: u64) -> Value {
     json!({
         "key": key,
         "state": record.standing(now_ms).name(),
-        "tool": record.claim.tool,
-        "component": record.claim.digest,
+        "tool": record.claim.tool.name,
+        "component": record.claim.tool.digest,
         "caller": record.claim.caller,
         "call": record.claim.call,
         "claimed": instant(record.created_ms),

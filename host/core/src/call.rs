@@ -9,6 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{CastReport, Tool};
+use crate::check::repeat::{Hash, hash, text};
 use crate::guard::replay::Asked;
 use crate::inside::Inside;
 use crate::secret::Secrets;
@@ -184,6 +185,8 @@ pub struct AcceptedCall {
     pub(crate) keyed: Option<Value>,
     /// What it asks of the ledger, once that is known.
     pub(crate) asks: OnceLock<Option<Arc<Asked>>>,
+    /// The hash of the arguments for keys, once that is known.
+    pub(crate) hash: OnceLock<Hash>,
 }
 
 impl AcceptedCall {
@@ -204,6 +207,11 @@ impl AcceptedCall {
     #[must_use]
     pub fn arguments_for_keys(&self) -> &Value {
         self.keyed.as_ref().unwrap_or(&self.arguments)
+    }
+
+    /// A hash of them.
+    pub(crate) fn arguments_hash(&self) -> &Hash {
+        self.hash.get_or_init(|| hash(&[&text(self.arguments_for_keys())]))
     }
 
     pub(crate) fn with_keys_of(self, secrets: &Secrets) -> Self {

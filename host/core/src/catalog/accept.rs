@@ -62,7 +62,15 @@ pub fn accept(tool: Arc<Tool>, call: Call) -> Result<AcceptedCall, CallError> {
             from_node(&tool, &node, Vec::new())?
         }
     };
-    Ok(AcceptedCall { call, tool, arguments: canonical, cast, keyed: None, asks: OnceLock::new() })
+    Ok(AcceptedCall {
+        call,
+        tool,
+        arguments: canonical,
+        cast,
+        keyed: None,
+        asks: OnceLock::new(),
+        hash: OnceLock::new(),
+    })
 }
 
 fn from_text(tool: &Tool, text: &str) -> Result<(Value, CastReport), CallError> {

@@ -63,6 +63,11 @@ impl Pattern {
         self.glob.glob().glob()
     }
 
+    /// Whether every name fits: it is `*`.
+    fn fits_all(&self) -> bool {
+        matches!(self.pieces.as_deref(), Some([begin, end]) if begin.is_empty() && end.is_empty())
+    }
+
     /// Whether the name fits.
     #[must_use]
     pub fn fits<'n>(&self, name: &'n str) -> bool {
@@ -164,6 +169,9 @@ fn names(caller: &Caller) -> Vec<String> {
 
 /// Whether one of the patterns means the caller, by id or by group.
 pub(super) fn means(callers: &[Pattern], caller: &Caller) -> bool {
+    if callers.iter().any(Pattern::fits_all) && !caller.id.starts_with(GROUP) {
+        return true;
+    }
     let names = names(caller);
     callers.iter().any(|pattern| names.iter().any(|name| pattern.fits(name)))
 }

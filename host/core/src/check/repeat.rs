@@ -95,7 +95,7 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> 
     number_within::<_, _, 1, CALLS_MOST>(deserializer).map(Option::unwrap_or_default)
 }
 
-type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
 /// One call that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +183,10 @@ impl Repetition {
         if sessions.len() >= SESSIONS_MAX && !sessions.contains_key(owner) {
             forget(sessions);
         }
-        let session = sessions.entry(owner.clone()).or_default();
+        let session = match sessions.get_mut(owner) {
+            Some(session) => session,
+            None => sessions.entry(owner.clone()).or_default(),
+        };
         session.used = *uses;
         act(session)
     }
@@ -195,7 +198,7 @@ impl Remembered {
     /// # Errors
     /// [`ErrorKind::RepeatedCall`]: it was made too often.
     pub(crate) fn judge(&mut self, call: &AcceptedCall) -> Result<Option<String>, CallError> {
-        let hash = hash(&[call.tool.name.as_bytes(), &text(&call.arguments)]);
+        let hash = hash(&[call.tool.name.as_bytes(), call.arguments_hash()]);
         self.call = Some(hash);
         let RepeatSettings { ask, refuse, .. } = self.memory.settings;
         let times = self.memory.with(&self.owner, |session| session.times(hash, At::Begin));
@@ -265,11 +268,11 @@ fn stop(why: String) -> CallError {
 }
 
 /// Canonical values have their keys in one order, so equal values have equal texts.
-pub(super) fn text(value: &Value) -> Vec<u8> {
+pub(crate) fn text(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-pub(super) fn hash(parts: &[&[u8]]) -> Hash {
+pub(crate) fn hash(parts: &[&[u8]]) -> Hash {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

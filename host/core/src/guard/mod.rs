@@ -27,7 +27,7 @@ use serde::Deserialize;
 use self::breaker::{Breaker, Key, Registry};
 use self::cache::CacheSettings;
 use self::rate::RateSettings;
-use self::replay::{Idempotency, IdempotencySettings};
+use self::replay::{Idempotency, IdempotencySettings, ToolId};
 use self::retry::{Latencies, RetryPolicy, RetrySettings};
 use self::usage::{Price, PriceSettings};
 use crate::catalog::settings::number_within;
@@ -91,6 +91,8 @@ pub struct Guards {
     pub idempotency: Idempotency,
     /// The breaker's key, which is made once.
     pub(crate) breaker_key: OnceLock<breaker::Key>,
+    /// As the ledger writes the tool down, once it does.
+    pub(crate) tool_id: OnceLock<Arc<ToolId>>,
     /// How long attempts that succeeded have taken.
     pub latencies: Arc<Latencies>,
     /// Whether other settings are in force by now.
@@ -119,6 +121,7 @@ impl Guards {
             retry: self.retry.with(&settings.retry),
             idempotency: self.idempotency.with(&settings.idempotency),
             breaker_key: OnceLock::new(),
+            tool_id: OnceLock::new(),
             latencies: Arc::default(),
             outdated: Arc::default(),
         }

@@ -154,6 +154,7 @@ impl Rate {
 pub struct Rates {
     /// Buckets count from here, because an `Instant` cannot be far away everywhere.
     epoch: Instant,
+    hasher: RandomState,
     state: Mutex<State>,
 }
 
@@ -167,19 +168,24 @@ struct State {
 }
 
 /// A tool's name and a caller's id; empty where it does not matter.
-type Key<'k> = (&'k str, &'k str);
+#[derive(Clone, Copy, Debug)]
+struct Key<'k> {
+    hash: u64,
+    tool: &'k str,
+    caller: &'k str,
+}
 
 #[derive(Debug)]
 struct Buckets {
     buckets_max: usize,
     table: HashTable<Bucket>,
-    hasher: RandomState,
     /// No bucket is full before that. When it is past, or not known, it is found anew by looking at all of them.
     none_full_before: Duration,
 }
 
 #[derive(Debug)]
 struct Bucket {
+    hash: u64,
     tool: Box<str>,
     caller: Box<str>,
     /// When it is full again, since the epoch.
@@ -197,7 +203,8 @@ impl Rates {
     #[must_use]
     pub fn with_buckets_max(now: Instant, buckets_max: usize) -> Self {
         let [tools, callers, pairs] = [(); 3].map(|()| Buckets::new(buckets_max));
-        Rates { epoch: now, state: Mutex::new(State { latest: Duration::ZERO, tools, callers, pairs }) }
+        let state = State { latest: Duration::ZERO, tools, callers, pairs };
+        Rates { epoch: now, hasher: RandomState::new(), state: Mutex::new(state) }
     }
 
     /// Takes a token from each bucket that applies, or from none.
@@ -216,10 +223,11 @@ impl Rates {
         state.latest = now;
 
         let State { tools, callers, pairs, .. } = &mut *state;
+        let key = |tool, caller| Key { hash: self.hasher.hash_one((tool, caller)), tool, caller };
         let mut applying = [
-            (RateScope::Tool, rates.tool, tools, (tool, "")),
-            (RateScope::Caller, rates.caller, callers, ("", caller)),
-            (RateScope::ToolAndCaller, rates.tool_and_caller, pairs, (tool, caller)),
+            (RateScope::Tool, rates.tool, tools, key(tool, "")),
+            (RateScope::Caller, rates.caller, callers, key("", caller)),
+            (RateScope::ToolAndCaller, rates.tool_and_caller, pairs, key(tool, caller)),
         ];
 
         let refusals = applying.iter_mut().filter_map(|(scope, rate, buckets, key)| {
@@ -247,8 +255,7 @@ impl Rates {
 
 impl Buckets {
     fn new(buckets_max: usize) -> Self {
-        let (table, hasher) = (HashTable::new(), RandomState::new());
-        Buckets { buckets_max: buckets_max.max(1), table, hasher, none_full_before: Duration::ZERO }
+        Buckets { buckets_max: buckets_max.max(1), table: HashTable::new(), none_full_before: Duration::ZERO }
     }
 
     /// When the bucket has a token again, unless it has one now; and its rate, unless there is no room for the bucket.
@@ -278,15 +285,14 @@ impl Buckets {
             }
             return;
         }
-        let (hash, hasher) = (self.hasher.hash_one(key), &self.hasher);
-        let (tool, caller) = key;
-        let bucket = Bucket { tool: tool.into(), caller: caller.into(), full_at: now + rate.interval() };
+        let Key { hash, tool, caller } = key;
+        let bucket = Bucket { hash, tool: tool.into(), caller: caller.into(), full_at: now + rate.interval() };
         self.none_full_before = self.none_full_before.min(bucket.full_at);
-        self.table.insert_unique(hash, bucket, |bucket| hasher.hash_one(bucket.key()));
+        self.table.insert_unique(hash, bucket, |bucket| bucket.hash);
     }
 
     fn bucket(&mut self, key: Key<'_>) -> Option<&mut Bucket> {
-        self.table.find_mut(self.hasher.hash_one(key), |bucket| bucket.key() == key)
+        self.table.find_mut(key.hash, |bucket| *bucket.tool == *key.tool && *bucket.caller == *key.caller)
     }
 
     /// Whether another bucket may come, if need be in the place of full ones.
@@ -296,12 +302,6 @@ impl Buckets {
             self.none_full_before = self.table.iter().map(|bucket| bucket.full_at).min().unwrap_or(now);
         }
         self.table.len() < self.buckets_max
-    }
-}
-
-impl Bucket {
-    fn key(&self) -> Key<'_> {
-        (&self.tool, &self.caller)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -101,7 +102,7 @@ impl Masker {
         let mut made = self.call(&call.call, Some(&call.tool))?;
         made.arguments = arguments.clone().into();
         let (keyed, asks) = (call.keyed.clone(), call.asks.clone());
-        Some(AcceptedCall { call: made, tool: call.tool.clone(), arguments, cast, keyed, asks })
+        Some(AcceptedCall { call: made, tool: call.tool.clone(), arguments, cast, keyed, asks, hash: OnceLock::new() })
     }
 
     fn cast_in(&self, cast: &mut CastReport) {

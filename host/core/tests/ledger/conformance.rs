@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use toolpost_core::guard::replay::settings::OnCrash;
 use toolpost_core::guard::replay::{
     Asked, Begin, Book, Claim, Decision, Fenced, Fingerprint, Kept, Known, LedgerStore, Query, Record, RecordKey,
-    Release, Standing, State,
+    Release, Standing, State, ToolId,
 };
 use toolpost_core::{CallId, Content, Output};
 
@@ -28,10 +28,9 @@ pub(crate) fn asked(name: &str) -> Asked {
         key: key(name),
         claim: Arc::new(Claim {
             fingerprint: Fingerprint([7; 32]),
-            tool: "work".into(),
+            tool: Arc::new(ToolId { name: "work".into(), digest: Some("sha256:00".into()) }),
             caller: "ann".into(),
             call: CallId::given("call_1"),
-            digest: Some("sha256:00".into()),
         }),
         on_crash: OnCrash::Unknown,
         known: Known::default(),
@@ -73,10 +72,9 @@ fn record(version: u64, now: u64, state: State) -> Arc<Record> {
         state,
         claim: Arc::new(Claim {
             fingerprint: Fingerprint(std::array::from_fn(|at| at as u8)),
-            tool: "work".into(),
+            tool: Arc::new(ToolId { name: "work".into(), digest: None }),
             caller: "änn \u{1f600}\0'\"".into(),
             call: CallId::given("call_1"),
-            digest: None,
         }),
         first_effect: None,
         created_ms: now - 2,
@@ -126,7 +124,7 @@ pub(crate) async fn what_was_put_in_is_had_back_to_the_last_bit(store: Store) {
         // And once more in the place of another.
         put = changed(put, |put| {
             (put.version, put.fence, put.first_effect) = (77, 1, Some("e".into()));
-            Arc::make_mut(&mut put.claim).digest = Some("d".into());
+            Arc::make_mut(&mut Arc::make_mut(&mut put.claim).tool).digest = Some("d".into());
         });
         assert!(store.swap(&key, Some(at as u64 + 1), Some(put.clone())).await.unwrap());
         let had = store.get(&key).await.unwrap().record.unwrap();
@@ -183,7 +181,7 @@ pub(crate) async fn records_are_listed_by_what_is_asked_for_and_without_their_an
     }
     let left = State::Claimed { lease_ms: now - 1 };
     let over = changed(record(8, now, State::Effects { lease_ms: now - 1 }), |record| {
-        Arc::make_mut(&mut record.claim).tool = "other".into();
+        Arc::make_mut(&mut Arc::make_mut(&mut record.claim).tool).name = "other".into();
     });
     let expired = changed(record(10, now, State::Unknown), |record| record.expires_ms = now - 1);
     for (name, put) in [("7x", over), ("8x", record(9, now, left)), ("9x", expired)] {

@@ -16,6 +16,7 @@ use toolpost_core::CallId;
 use toolpost_core::guard::replay::store::LISTED_MAX;
 use toolpost_core::guard::replay::{
     Claim, Fingerprint, Kept, LedgerFailure, LedgerStore, Listed, Query, Record, RecordKey, Seen, Standing, State,
+    ToolId,
 };
 
 use self::batch::{Batch, Swap};
@@ -121,10 +122,10 @@ fn bound<'q>(statement: Statement<'q>, key: &'q RecordKey, record: &'q Record) -
         .bind(state)
         .bind(lease_ms)
         .bind(record.ending().map(Kept::text))
-        .bind(&claim.tool)
+        .bind(&claim.tool.name)
         .bind(&claim.caller)
         .bind(claim.call.as_str())
-        .bind(claim.digest.as_deref())
+        .bind(claim.tool.digest.as_deref())
         .bind(record.first_effect.as_deref())
         .bind(signed(record.created_ms))
         .bind(signed(record.changed_ms))
@@ -151,10 +152,9 @@ fn record(row: &SqliteRow, ending: Option<&str>) -> Result<Record, StoreError> {
     };
     let claim = Claim {
         fingerprint: Fingerprint(fingerprint.try_into().map_err(|_| broken("a fingerprint that is none"))?),
-        tool: row.try_get("tool")?,
+        tool: Arc::new(ToolId { name: row.try_get("tool")?, digest: row.try_get("digest")? }),
         caller: row.try_get("caller")?,
         call: CallId::given(row.try_get::<&str, _>("call")?),
-        digest: row.try_get("digest")?,
     };
     Ok(Record {
         version: number("version")?,

@@ -276,12 +276,14 @@ pub(super) fn binding(call: &AcceptedCall, doubt: bool) -> [u8; 32] {
 }
 
 pub(super) fn arguments_hash(call: &AcceptedCall) -> String {
-    hex(&hash(&[&text(call.arguments_for_keys())]))
+    hex(call.arguments_hash())
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    text
 }
 
 /// The time on the wall, in milliseconds since 1970.

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::canonical::canonical;
 use super::ending::Kept;
 use super::key::RecordKey;
-use super::record::{self, Begin, Change, Claim, Claimant, Decision, Fenced, Record, Release, Standing};
+use super::record::{self, Begin, Change, Claim, Claimant, Decision, Fenced, Record, Release, Standing, ToolId};
 use super::settings::OnCrash;
 use super::store::{LedgerFailure, LedgerStore, Listed, Query, Seen};
-use crate::call::AcceptedCall;
+use crate::call::{AcceptedCall, Call};
 use crate::catalog::Origin;
 use crate::tell::CallError;
 
@@ -94,16 +94,15 @@ impl Asked {
         }
         let arguments = canonical(call.arguments_for_keys());
         let Some((key, fingerprint)) = RecordKey::of_call(call, &arguments)? else { return Ok(None) };
-        let claim = Claim {
-            fingerprint,
-            tool: call.tool.name.to_string(),
-            caller: call.call.caller.id.clone(),
-            call: call.call.id.clone(),
-            digest: match &call.tool.origin {
+        let tool = call.tool.guards.tool_id.get_or_init(|| {
+            let digest = match &call.tool.origin {
                 Origin::Component { digest, .. } => Some(digest.clone()),
                 Origin::Native => None,
-            },
-        };
+            };
+            Arc::new(ToolId { name: call.tool.name.clone(), digest })
+        });
+        let Call { id, caller, .. } = &call.call;
+        let claim = Claim { fingerprint, tool: tool.clone(), caller: caller.id.clone(), call: id.clone() };
         let on_crash = call.tool.guards.idempotency.after_crash();
         Ok(Some(Asked { key, claim: Arc::new(claim), on_crash, known: Known::default() }))
     }

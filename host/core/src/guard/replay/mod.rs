@@ -49,7 +49,7 @@ pub use ending::{Ending, Kept};
 pub use key::{CallKey, Fingerprint, RecordKey};
 pub use ledger::{How, LEASE, Ledger, LedgerReport, WAIT_MAX, WAITING_MAX};
 pub use memory::Memory;
-pub use record::{Begin, Claim, Decision, Fenced, Record, Release, Standing, State};
+pub use record::{Begin, Claim, Decision, Fenced, Record, Release, Standing, State, ToolId};
 pub use settings::{Idempotency, IdempotencySettings};
 pub use store::{LedgerFailure, LedgerStore, Listed, Query, Seen};
 

@@ -56,12 +56,19 @@ pub struct Claim {
     /// Its arguments.
     pub fingerprint: Fingerprint,
     /// Its tool.
-    pub tool: String,
+    pub tool: Arc<ToolId>,
     /// Who calls.
     pub caller: String,
     /// The call.
     pub call: CallId,
-    /// The hash of the component, where there is one.
+}
+
+/// A tool, as it is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolId {
+    /// Its name.
+    pub name: String,
+    /// The hash of its component, where there is one.
     pub digest: Option<String>,
 }
 

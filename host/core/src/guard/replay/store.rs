@@ -105,7 +105,7 @@ impl Query {
     #[must_use]
     pub fn fits(&self, key: &RecordKey, record: &Record, now_ms: u64) -> bool {
         record.expires_ms > now_ms
-            && self.tool.as_ref().is_none_or(|tool| *tool == record.claim.tool)
+            && self.tool.as_ref().is_none_or(|tool| *tool == record.claim.tool.name)
             && self.hash.as_ref().is_none_or(|hash| key.hash().starts_with(hash.as_str()))
             && self.standing.is_none_or(|standing| standing == record.standing(now_ms))
     }
