@@ -90,12 +90,28 @@ pub(crate) async fn run(args: ApprovalsArgs) -> Result<Exit, Stop> {
         }
         Action::Edit { id, arguments } => {
             let filed = pending(find(&desk, &id.id).await?)?;
+            about_a_call(&filed.question)?;
             let arguments = edited(&filed.question, &arguments).await?;
             return answer(&desk, &filed.question, Choice::Edit { arguments }, args.json).await;
         }
     };
     let filed = pending(find(&desk, &id).await?)?;
+    if matches!(choice, Choice::Answer { .. }) {
+        about_a_call(&filed.question)?;
+    }
     answer(&desk, &filed.question, choice, args.json).await
+}
+
+/// What a running tool does can be allowed or not; there is nothing to edit, and nothing to answer.
+fn about_a_call(question: &Question) -> Result<(), Stop> {
+    match &question.doing {
+        None => Ok(()),
+        Some(effect) => Err(Stop::usage(format!(
+            "`{}` asks about `{}` of a call that runs already; allow it, or deny it",
+            question.id,
+            escaped(&effect.words())
+        ))),
+    }
 }
 
 async fn list(desk: &Desk, as_json: bool) -> Result<Exit, Stop> {
@@ -105,11 +121,14 @@ async fn list(desk: &Desk, as_json: bool) -> Result<Exit, Stop> {
         print::json(&json!({"ok": true, "questions": questions}))?;
         return Ok(Exit::Ok);
     }
-    let mut table = print::table(&["question", "tool", "risk", "caller", "expires", "arguments"]);
+    let mut table = print::table(&["question", "tool", "risk", "caller", "expires", "arguments or effect"]);
     for Filed { question, .. } in &pending {
         let lines = question.shown().lines;
         let more = if lines.len() > 1 { format!(" and {} lines more", lines.len() - 1) } else { String::new() };
-        let arguments = print::cut(lines.first().map_or("", |line| line), 40) + &more;
+        let arguments = match &question.doing {
+            Some(effect) => print::cut(&escaped(&effect.words()), 60),
+            None => print::cut(lines.first().map_or("", |line| line), 40) + &more,
+        };
         let (caller, left) = (escaped(&question.caller.id), span(question.left()));
         table.add_row([&question.id, &question.tool, question.risk.name(), &caller, &left, &arguments]);
     }
@@ -133,7 +152,8 @@ fn show(filed: &Filed, as_json: bool) -> Result<Exit, Stop> {
     print::out(sheet(question, look).trim_end())?;
     if filed.state == State::Pending {
         let always = if question.always.is_some() { " [--always]" } else { "" };
-        print::note(format!("toolpost approvals allow {}{always}, deny, edit or answer", question.id));
+        let others = if question.doing.is_some() { " or deny" } else { ", deny, edit or answer" };
+        print::note(format!("toolpost approvals allow {}{always}{others}", question.id));
     }
     Ok(Exit::Ok)
 }

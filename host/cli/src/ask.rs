@@ -49,7 +49,7 @@ impl Terminal {
         let look = screen.look();
         let rule = look.style(Style::new().dimmed());
         let line = "─".repeat(look.columns.saturating_sub(24).min(76));
-        screen.say(&format!("{rule}── may this call run? {line}{rule:#}\n{}", sheet(question, look)))?;
+        screen.say(&format!("{rule}── {} {line}{rule:#}\n{}", title(question), sheet(question, look)))?;
         if self.elsewhere.load(Ordering::Relaxed) {
             let id = &question.id;
             let left = span(question.left());
@@ -99,7 +99,11 @@ fn menu(question: &Question, look: Look) -> String {
     if question.always.is_some() {
         keys.push(("A", "always"));
     }
-    keys.extend([("e", "edit"), ("d", "deny"), ("i", "answer instead"), ("?", "help")]);
+    keys.extend(match question.doing {
+        // It runs already: what it does can be allowed or not.
+        Some(_) => vec![("d", "deny"), ("?", "help")],
+        None => vec![("e", "edit"), ("d", "deny"), ("i", "answer instead"), ("?", "help")],
+    });
     let keys = keys.iter().map(|(name, does)| format!("{key}[{name}]{key:#} {does}"));
     format!("  {} ", keys.collect::<Vec<_>>().join("  "))
 }
@@ -114,13 +118,13 @@ async fn choose(screen: &mut Screen, question: &Question) -> Result<Option<Choic
         KeyCode::Char('a') => Some(Choice::Allow),
         KeyCode::Char('s') if question.session => Some(Choice::AllowSession),
         KeyCode::Char('A') if question.always.is_some() => always(screen).await?,
-        KeyCode::Char('e') => edit(screen, question).await?,
+        KeyCode::Char('e') if question.doing.is_none() => edit(screen, question).await?,
         KeyCode::Char('d') => {
             screen.say("\n")?;
             let reason = line::read(screen, "  why, for the one who called (may be empty): ", String::new()).await?;
             reason.map(|reason| Choice::Deny { reason: Some(reason) })
         }
-        KeyCode::Char('i') => {
+        KeyCode::Char('i') if question.doing.is_none() => {
             screen.say("\n")?;
             let result = line::read(screen, "  the result, as JSON or plain text: ", String::new()).await?;
             // What is no JSON is a text.
@@ -128,7 +132,7 @@ async fn choose(screen: &mut Screen, question: &Question) -> Result<Option<Choic
             result.map(|text| Choice::Answer { value: value(text) })
         }
         KeyCode::Char('?') => {
-            screen.say(HELP)?;
+            screen.say(if question.doing.is_some() { HELP_EFFECT } else { HELP })?;
             None
         }
         _ => {
@@ -148,8 +152,21 @@ const HELP: &str = "
   Ctrl-C is a denial; Esc leaves a line of input. A mask (***) stands for a secret.
 ";
 
+const HELP_EFFECT: &str = "
+  The call runs already, and waits before it does this.
+  a  it does this now; the next time is asked about again
+  s  this very thing is allowed until the session ends
+  A  this very thing is allowed from now on: a rule is written into the store
+  d  it does not do this, and is told so; what it does then is up to the tool
+  Ctrl-C is a denial.
+";
+
+fn title(question: &Question) -> &'static str {
+    if question.doing.is_some() { "may it do this?" } else { "may this call run?" }
+}
+
 async fn always(screen: &mut Screen) -> Result<Option<Choice>, String> {
-    screen.say("\n  from now on calls exactly like this one run without a question; are you sure? [y/N] ")?;
+    screen.say("\n  from now on exactly this is allowed without a question; are you sure? [y/N] ")?;
     let sure = matches!(screen.key().await?.code, KeyCode::Char('y' | 'Y'));
     if !sure {
         screen.say("no\n")?;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use toolpost::core::Effect;
 use toolpost::core::check::approve::shown::escaped;
 use toolpost::core::check::approve::{Choice, Question, Risk};
 
@@ -32,7 +33,7 @@ pub(crate) fn sheet(question: &Question, look: Look) -> String {
     let mut sheet = format!(
         "{bold}{}{bold:#}  {risky}{}, {} risk{risky:#}\n",
         escaped(&question.tool),
-        question.effect.name(),
+        question.doing.as_ref().map_or(question.effect, |doing| doing.class).name(),
         question.risk.name(),
     );
     let mut fact = |name: &str, words: &str| {
@@ -44,6 +45,10 @@ pub(crate) fn sheet(question: &Question, look: Look) -> String {
     fact("caller", &caller(question));
     fact("powers", &if question.powers.is_empty() { "nothing".into() } else { escaped(&question.powers.join(", ")) });
     fact("digest", &escaped(&question.digest));
+    if let Some(Effect { action, target, detail, .. }) = &question.doing {
+        let detail = detail.as_ref().map_or_else(String::new, |detail| format!(" ({})", escaped(detail)));
+        fact("does", &format!("{} {}{detail}", escaped(action), escaped(target)));
+    }
     fact("why", &escaped(&question.why));
     question.casts.iter().for_each(|cast| fact("cast", cast));
     if let Some(fault) = &question.fault {

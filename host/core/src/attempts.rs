@@ -27,6 +27,7 @@ use crate::guard::slot::{Need, Slot, Slots};
 use crate::host::Host;
 use crate::inside::Inside;
 use crate::limits::HostLimits;
+use crate::run::Leaves;
 use crate::tell::{CallError, ErrorKind, Event, Herald, Outcome, Output, Report, Stage, Trail, Voice};
 
 /// What all calls of a host share while they run.
@@ -75,8 +76,22 @@ impl Admitted {
         let Admitted { call, guarding, deadline, need, slot, ticket } = self;
         let retries = call.call.inside.as_ref().map(|around| around.retries().clone()).unwrap_or_default();
         let (reached, caller, purse, last) = (Fence::Nothing, None, None, None);
-        let attempts =
-            Attempts { call, guarding, host, deadline, need, trail, ticket, reached, caller, retries, purse, last };
+        let leaves = Leaves::default();
+        let attempts = Attempts {
+            call,
+            guarding,
+            host,
+            deadline,
+            need,
+            trail,
+            ticket,
+            reached,
+            caller,
+            retries,
+            purse,
+            last,
+            leaves,
+        };
         if attempts.call.tool.effect.may_change() {
             attempts.detached(slot).await
         } else {
@@ -106,6 +121,8 @@ struct Attempts {
     purse: Option<Budget>,
     /// The wait in front of the latest retry, and what was paid for it.
     last: Option<(Duration, Spent)>,
+    /// What somebody has allowed its attempts to do.
+    leaves: Leaves,
 }
 
 impl Attempts {
@@ -183,8 +200,9 @@ impl Attempts {
         let result = begun.run().await;
         // Who never tries again does not ask how long an attempt takes.
         if result.is_ok() && retry.max_attempts > 1 {
-            latencies.succeeded(begun.attempt.started.elapsed());
+            latencies.succeeded(begun.attempt.took());
         }
+        self.deadline.at += begun.attempt.clock.stood();
         let fence = begun.end(&result, &mut self.trail);
         (result, fence)
     }
@@ -240,7 +258,7 @@ impl Attempts {
         let Attempts { call, guarding, deadline, need, caller, .. } = self;
         let next = pin!(async {
             sleep(wait).await;
-            guarding.slots.take(need, call.call.inside.as_ref().map(Inside::around), *deadline).await
+            guarding.slots.take(need, call.call.inside.as_ref().map(Inside::around).as_ref(), *deadline).await
         });
         let gone = pin!(async {
             match caller {

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::check::approve::Decision;
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// What a tool can do to the world, from harmless to not. It is derived from what a component imports and what it has been
@@ -53,7 +54,7 @@ impl EffectClass {
 }
 
 /// Something that a tool is about to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Effect {
     /// How far it reaches.
     pub class: EffectClass,
@@ -62,8 +63,16 @@ pub struct Effect {
     /// What it is done to: a path, a host, a key.
     pub target: String,
     /// More about it, for a reader.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+impl Effect {
+    /// What is done to what.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!("{} {}", self.action, self.target)
+    }
 }
 
 /// What became of an effect.
@@ -119,6 +128,8 @@ struct Inner {
     inside: EffectClass,
     /// Calls inside of the attempt that run now, and may still change something.
     running_inside: usize,
+    /// What was decided about its effects.
+    decisions: Vec<Decision>,
     /// Why the attempt was first kept from something.
     refusal: Option<CallError>,
     /// Whether a server failed it, and a breaker has counted that against the server.
@@ -139,8 +150,18 @@ impl Gate {
     pub fn new(attempt: u32) -> Self {
         let (records, inside) = (Vec::new(), EffectClass::Pure);
         let (running_inside, refusal, server_failed) = (0, None, false);
-        let inner =
-            Inner { attempt, closed: false, records, unlisted: 0, inside, running_inside, refusal, server_failed };
+        let decisions = Vec::new();
+        let inner = Inner {
+            attempt,
+            closed: false,
+            records,
+            unlisted: 0,
+            inside,
+            running_inside,
+            decisions,
+            refusal,
+            server_failed,
+        };
         Gate { inner: Arc::new((Mutex::new(inner), Notify::new())), witnesses: Vec::new() }
     }
 
@@ -279,6 +300,19 @@ impl Gate {
         let listed = happened.map(|record| record.effect.class).max().unwrap_or(EffectClass::Pure);
         let unlisted = if inner.unlisted > 0 { EffectClass::Destroys } else { EffectClass::Pure };
         inside.max(listed).max(unlisted)
+    }
+
+    /// Notes what was decided about an effect; as many of them are listed as effects are.
+    pub(crate) fn decided(&self, decision: Decision) {
+        let mut inner = self.lock();
+        if inner.decisions.len() < EFFECTS_LISTED_MAX {
+            inner.decisions.push(decision);
+        }
+    }
+
+    /// What was decided about its effects.
+    pub(crate) fn decisions(&self) -> Vec<Decision> {
+        self.lock().decisions.clone()
     }
 
     /// What the attempt did, and how many effects more than could be listed.

@@ -199,6 +199,11 @@ impl Host {
         self.rooms().approval.clone()
     }
 
+    /// What all calls share while they run.
+    pub(crate) fn guarding(&self) -> Arc<Guarding> {
+        self.rooms().guarding.clone()
+    }
+
     /// What the rules say of a call, and why. Nobody is asked, and nothing runs.
     ///
     /// # Errors
@@ -336,17 +341,18 @@ impl Rooms {
         let (name, caller, around) = (&call.tool.name, &call.call.caller, call.call.inside.as_ref());
         trail.bill = Some(self.accounts.open(&self.budgets, caller, call.tool.guards.price, around.is_some())?);
         self.guarding.rates.admit(asked, name, &caller.id, &call.tool.guards.rate)?;
-        let deadline = Deadline::new(asked, call.tool.limits.call_time_max, around.map(Inside::deadline));
+        let deadline =
+            Deadline::new(asked, call.tool.limits.call_time_max, around.map(|around| around.clock().deadline()));
         let need = self.catalog.need(&call.tool);
         // Before the place: twins that wait must not hold those that their leader needs. But what would find no place is not
         // written down first.
-        let has_room = || self.guarding.slots.look(&need, around.map(Inside::around));
+        let has_room = || self.guarding.slots.look(&need, around.map(Inside::around).as_ref());
         let ticket = match self.ledger.claim(&call, deadline.at, &mut trail.report, has_room).await? {
             Claimed::Ticket(ticket) => Some(ticket),
             Claimed::Unkeyed => None,
             Claimed::Answered(output) => return Ok(Admission::Answered(output)),
         };
-        let slot = self.guarding.slots.take(&need, around.map(Inside::around), deadline).await;
+        let slot = self.guarding.slots.take(&need, around.map(Inside::around).as_ref(), deadline).await;
         trail.report.waited = asked.elapsed();
         match (slot, ticket) {
             (Ok(slot), ticket) => {

@@ -13,14 +13,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use crate::call::{AcceptedCall, Call, CallId, PermittedCall};
+use crate::clock::Clock;
 use crate::effect::{EffectClass, Gate};
 use crate::guard::retry::CallRetries;
-use crate::guard::slot::{Around, Slots};
+use crate::guard::slot::{Around, Seat, Slots};
 use crate::host::HostRef;
-use crate::run::Attempt;
+use crate::run::{Attempt, Leaves};
 use crate::tell::{CallError, ErrorKind, Outcome, Report, Stage};
 
 /// What an attempt holds ready for the calls inside of it.
@@ -28,7 +27,9 @@ use crate::tell::{CallError, ErrorKind, Outcome, Report, Stage};
 pub(crate) struct Ties {
     pub(crate) host: HostRef,
     pub(crate) retries: CallRetries,
-    pub(crate) around: Around,
+    pub(crate) seat: Seat,
+    /// What somebody has allowed, of all attempts of the call.
+    pub(crate) leaves: Leaves,
 }
 
 /// What a call has from the attempt around it. Only [`Attempt::child`] makes one.
@@ -37,16 +38,16 @@ pub struct Inside(Arc<Shared>);
 
 struct Shared {
     call: Arc<PermittedCall>,
-    deadline: Instant,
+    clock: Clock,
     gate: Gate,
     ties: Ties,
 }
 
 impl Inside {
     pub(crate) fn of(attempt: &Attempt) -> Self {
-        let Attempt { call, deadline, .. } = attempt;
+        let Attempt { call, clock, .. } = attempt;
         let (gate, ties) = (attempt.gate().clone(), attempt.ties().clone());
-        Inside(Arc::new(Shared { call: call.clone(), deadline: *deadline, gate, ties }))
+        Inside(Arc::new(Shared { call: call.clone(), clock: clock.clone(), gate, ties }))
     }
 
     /// The call around it.
@@ -55,9 +56,9 @@ impl Inside {
         &self.0.call.call.id
     }
 
-    /// When the attempt around it is ended.
-    pub(crate) fn deadline(&self) -> Instant {
-        self.0.deadline
+    /// The clock of the attempt around it.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -68,8 +69,8 @@ impl Inside {
         &self.0.ties.retries
     }
 
-    pub(crate) fn around(&self) -> &Around {
-        &self.0.ties.around
+    pub(crate) fn around(&self) -> Around {
+        self.0.ties.seat.around()
     }
 
     /// Ends a call with the attempt around it: for what may change something, its caller is gone then; all else stops.

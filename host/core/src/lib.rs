@@ -60,6 +60,7 @@ pub mod check;
 pub mod guard;
 
 // The road
+mod clock;
 mod deadline;
 pub mod host;
 
@@ -75,6 +76,7 @@ pub mod tell;
 pub use call::{AcceptedCall, Arguments, Call, CallId, Caller, PermittedCall};
 pub use catalog::{Cast, Catalog, Tool};
 pub use check::Check;
+pub use clock::{Clock, STANDS_MAX};
 pub use effect::{Effect, EffectClass, Gate};
 pub use host::Host;
 pub use limits::{HostLimits, Limits};

@@ -2,19 +2,23 @@
 
 mod capture;
 mod contact;
+mod leave;
 mod trace;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 pub use self::capture::Capture;
 pub use self::contact::Contact;
+pub(crate) use self::leave::Leaves;
 pub use self::trace::span_id;
 
 use crate::call::{CallerKey, PermittedCall};
+use crate::clock::Clock;
 use crate::effect::{Effect, Gate, Passage};
 use crate::guard::replay::Hold;
 use crate::inside::Ties;
@@ -48,8 +52,8 @@ pub struct Attempt {
     pub number: u32,
     /// When it began.
     pub started: Instant,
-    /// When it is ended.
-    pub deadline: Instant,
+    /// Its clock, which says when it is ended.
+    pub clock: Clock,
     /// What it uses.
     pub meter: Arc<Meter>,
     caller_key: CallerKey,
@@ -57,6 +61,8 @@ pub struct Attempt {
     teller: Teller,
     ties: Ties,
     hold: Option<Arc<Hold>>,
+    /// What it has asked leave for.
+    asked: Leaves,
     /// Keys that have gone along with what it does.
     forwarded: Arc<AtomicU64>,
 }
@@ -78,7 +84,21 @@ impl Attempt {
             gate.before_those_of(inside.gate());
         }
         let (hold, forwarded) = (None, Arc::default());
-        Attempt { call, number, started, deadline, meter, caller_key, gate, teller, ties, hold, forwarded }
+        let clock = Clock::new(started, deadline, call.call.inside.as_ref().map(|inside| inside.clock().clone()));
+        Attempt {
+            call,
+            number,
+            started,
+            clock,
+            meter,
+            caller_key,
+            gate,
+            teller,
+            ties,
+            hold,
+            asked: Leaves::default(),
+            forwarded,
+        }
     }
 
     /// The attempt of a call that holds its idempotency key.
@@ -88,6 +108,11 @@ impl Attempt {
             self.hold = Some(hold.clone());
         }
         self
+    }
+
+    /// How long it has taken so far, but for the time in which somebody was asked.
+    pub(crate) fn took(&self) -> Duration {
+        self.started.elapsed().saturating_sub(self.clock.stood())
     }
 
     /// The caller as the tool may see it: 32 hexadecimal digits. They are the same for one caller in one host, and tell
@@ -106,15 +131,20 @@ impl Attempt {
         Some(hold.forwarded(self.forwarded.fetch_add(1, Ordering::Relaxed) + 1))
     }
 
-    /// Asks for leave to have an effect on the world. Every driver does, before it acts.
+    /// Asks for leave to have an effect on the world. Every driver does, before it acts. Where the operator's rules ask about
+    /// such an effect, this waits for the answer, and the attempt's clock stands still.
     ///
     /// # Errors
-    /// As for [`Gate::pass`].
+    /// [`ErrorKind::Declined`] and [`ErrorKind::ApprovalTimedOut`] where it is not allowed; else as for [`Gate::pass`].
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready leaves no trace.
+    /// Dropping the future before it is ready leaves no trace, and takes back the question.
     pub async fn pass(&self, mut effect: Effect) -> Result<Passage, CallError> {
         self.masker().effect_in(&mut effect);
+        if let Err(why) = self.leave_for(&effect).await {
+            self.refuse(effect, why.clone());
+            return Err(why);
+        }
         let told = effect.clone();
         let passage = self.gate.pass(effect).await?;
         self.teller.tell(&Event::Effect { effect: &told });

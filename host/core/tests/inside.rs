@@ -99,7 +99,7 @@ async fn a_call_inside_of_another_has_no_more_time_than_the_attempt_around_it() 
     let deadlines: Arc<Mutex<Vec<bool>>> = Arc::default();
     let seen = deadlines.clone();
     let inner = tool("inner", EffectClass::Reads, move |attempt| {
-        seen.lock().unwrap().push(attempt.deadline <= attempt.started + ms(500));
+        seen.lock().unwrap().push(attempt.clock.deadline() <= attempt.started + ms(500));
         std::future::pending()
     });
     let outcome = call(&host([outer, inner]), "outer").await;

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use toolpost_core::guard::slot::AWAY_MAX;
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -153,9 +154,9 @@ fn allocate(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, Allo
     }
 }
 
-/// As many instances as that many calls need.
+/// As many instances as that many calls need, with those that wait for a person and have given their places to others.
 fn spare(parallel: usize) -> usize {
-    parallel.saturating_add(parallel / 8).saturating_add(16)
+    parallel.saturating_add(parallel / 8).saturating_add(16 + AWAY_MAX)
 }
 
 /// The calls for whose instances the operating system has memory maps. A process that runs out of them cannot even start a
@@ -169,7 +170,7 @@ fn parallel_max() -> usize {
     let known = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
     let Some(maps) = known else { return usize::MAX };
     let instances = usize::saturating_sub(maps, MAPS_KEPT) / MAPS_PER_INSTANCE;
-    (instances.saturating_sub(16) / 9 * 8).max(1)
+    (instances.saturating_sub(16 + AWAY_MAX) / 9 * 8).max(1)
 }
 
 /// The engine's settings without its allocation strategy. Public, so that a measurement can use the very same.

@@ -44,7 +44,7 @@ impl State {
             roots: roots.clone(),
             http: capability::net::context(),
             table,
-            turns: Turns::new(attempt.started, attempt.deadline),
+            turns: Turns::new(attempt.started, attempt.clock.clone()),
             attempt,
         }
     }

@@ -23,6 +23,7 @@ use futures_util::FutureExt as _;
 use futures_util::task::AtomicWaker;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
+use toolpost_core::Clock;
 
 /// How long a turn lasts, if the guest yields to us at all.
 const TURN: Duration = Duration::from_millis(2);
@@ -54,7 +55,7 @@ pub(crate) enum Ended {
 #[derive(Debug)]
 pub(crate) struct Turns {
     started: Instant,
-    deadline: Instant,
+    clock: Clock,
     /// When the last turn ended, in nanoseconds since the start.
     paused: AtomicU64,
     /// The processor time of the thread, in nanoseconds, at which the turn was found to last too long; 0 before that.
@@ -65,9 +66,9 @@ pub(crate) struct Turns {
 
 impl Turns {
     /// Those of an attempt that starts now.
-    pub(crate) fn new(started: Instant, deadline: Instant) -> Arc<Self> {
+    pub(crate) fn new(started: Instant, clock: Clock) -> Arc<Self> {
         let (paused, warned) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Turns { started, deadline, paused, warned, state: AtomicU8::new(POLLED), task: AtomicWaker::new() })
+        Arc::new(Turns { started, clock, paused, warned, state: AtomicU8::new(POLLED), task: AtomicWaker::new() })
     }
 
     /// The guest has yielded to us. Says when, in nanoseconds since the start.
@@ -81,10 +82,10 @@ impl Turns {
     /// A host function begins. Does not come back where the attempt must end: no host function has an error for that, so
     /// the way out is to unwind, which [`taking`] turns into a value.
     pub(crate) fn enter(&self) {
-        let now = self.since_start();
-        if now >= nanos(self.deadline.saturating_duration_since(self.started)) {
+        if self.clock.is_over() {
             resume_unwind(Box::new(Ended::Late));
         }
+        let now = self.since_start();
         if now.saturating_sub(self.paused.load(Ordering::Relaxed)) >= nanos(TURN_MAX) {
             self.lasts_too_long();
         }

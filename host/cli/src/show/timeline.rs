@@ -60,10 +60,13 @@ fn told(kind: &str, event: &Value, call: &Logged) -> Line {
     match kind {
         "accepted" => Line { below: edits(event, call).chain(cast(event)).collect(), ..line("accepted") },
         "question" => {
+            let doing = Some(text(event, "doing")).filter(|doing| !doing.is_empty());
+            let doing = doing.map(|doing| format!("about to do: {}", print::words(doing)));
             let below = vec![
                 format!("question {}, risk {}", text(event, "id"), text(event, "risk")),
                 format!("expires after {}", milliseconds(event, "expires_after_ms")),
             ];
+            let below = doing.into_iter().chain(below).collect();
             Line { style: YELLOW, more: print::words(text(event, "why")), below, ..line("asks") }
         }
         "decision" => decision(event.get("decision").unwrap_or(&Value::Null)),
@@ -135,8 +138,8 @@ fn decision(decision: &Value) -> Line {
     let what = if is_shadow { format!("would be {words}") } else { words };
     let rule = Some(text(decision, "rule")).filter(|rule| !rule.is_empty()).map(|rule| format!(", rule `{rule}`"));
     let more = print::words(&format!("by {}{}", text(decision, "by"), rule.unwrap_or_default()));
-    let why = Some(text(decision, "why")).filter(|why| !why.is_empty());
-    Line { style, more, below: why.map(print::words).into_iter().collect(), ..line(what) }
+    let below = ["effect", "why"].map(|key| text(decision, key)).into_iter().filter(|words| !words.is_empty());
+    Line { style, more, below: below.map(print::words).collect(), ..line(what) }
 }
 
 fn attempt(event: &Value, call: &Logged) -> Line {

@@ -56,10 +56,10 @@ impl Attempts {
         let call = self.call.clone();
         let guards = &call.tool.guards;
         let too_late = Instant::now() + guards.latencies.floor() > self.deadline.at;
-        if too_late || matches!(first.fence(), Fence::Effect { .. }) {
+        if too_late || first.attempt.clock.stood() > Duration::ZERO || matches!(first.fence(), Fence::Effect { .. }) {
             return None;
         }
-        let slot = self.guarding.slots.take_free(&self.need, call.call.inside.as_ref().map(Inside::around))?;
+        let slot = self.guarding.slots.take_free(&self.need, call.call.inside.as_ref().map(Inside::around).as_ref())?;
         let number = first.attempt.number;
         let purse = self.purse();
         let paid = guards.retry.pay_for_hedge(number, &self.retries, &purse);

@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Attempts;
 use crate::deadline::{Deadline, after};
@@ -11,7 +11,7 @@ use crate::effect::Within;
 use crate::guard::breaker::{self, Breaker, Permit};
 use crate::guard::replay::Ticket;
 use crate::guard::retry::Fence;
-use crate::guard::slot::Slot;
+use crate::guard::slot::{Seat, Slot};
 use crate::guard::usage::Charge;
 use crate::inside::{Inside, Ties};
 use crate::run::Attempt;
@@ -26,17 +26,26 @@ pub(super) struct Begun {
     within: Option<Within>,
     /// What it uses.
     charge: Option<Charge>,
-    slot: Slot,
+    seat: Seated,
     /// The deadline of its call.
     deadline: Deadline,
     /// Whether it was begun beside another one.
     is_hedge: bool,
 }
 
+/// The place of an attempt, as long as it runs; whoever still holds the attempt behind that does not hold the place.
+struct Seated(Seat);
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 impl Begun {
     /// Asks the breaker; then the attempt has begun.
     pub(super) fn begin(of: &Attempts, number: u32, slot: Slot, is_hedge: bool) -> Result<Begun, CallError> {
-        let Attempts { call, guarding, host, retries, deadline, trail, ticket, .. } = of;
+        let Attempts { call, guarding, host, retries, deadline, trail, ticket, leaves, .. } = of;
         let tool = &call.tool;
         let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.name.as_str()));
         let breaker = tool.guards.watching(key, &guarding.breakers, tool.limits.attempt_time_max);
@@ -45,7 +54,8 @@ impl Begun {
         let started = Instant::now();
         let ends = deadline.at.min(after(started, tool.limits.attempt_time_max));
         let (teller, host) = (trail.teller.clone(), host.downgrade());
-        let ties = Ties { host, retries: retries.clone(), around: slot.around() };
+        let seat = Seat::new(slot);
+        let ties = Ties { host, retries: retries.clone(), seat: seat.clone(), leaves: leaves.clone() };
         let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller, ties);
         let attempt = attempt.under(ticket.as_ref().map(Ticket::hold));
         let enter = |around: &Inside| around.gate().enter(tool.effect, attempt.gate());
@@ -53,7 +63,7 @@ impl Begun {
         let span = trail.span.attempt(number);
         trail.teller.tell(&Event::AttemptStarted { number });
         let charge = trail.bill.as_ref().map(|bill| bill.charge(&attempt));
-        Ok(Begun { attempt, span, permit, within, charge, slot, deadline: *deadline, is_hedge })
+        Ok(Begun { attempt, span, permit, within, charge, seat: Seated(seat), deadline: *deadline, is_hedge })
     }
 
     /// Runs the tool until its end or its deadline. Behind it, the attempt has no effect on the world any more.
@@ -78,11 +88,11 @@ impl Begun {
         let _close = Close(attempt);
         let mut result = tokio::select! {
             biased;
-            ended = timeout_at(attempt.deadline, running.as_mut()) => match ended {
-                Ok(Ok(result)) => result.map_err(|error| attempt.gate().explain(error)),
-                Ok(Err(panic)) => Err(panicked(&*panic)),
-                Err(_) => Err(self.timed_out()),
+            ended = running.as_mut() => match ended {
+                Ok(result) => result.map_err(|error| attempt.gate().explain(error)),
+                Err(panic) => Err(panicked(&*panic)),
             },
+            () = attempt.clock.over() => Err(self.timed_out()),
             error = attempt.lost() => Err(error),
         };
         // Behind this line nobody sees a secret: not those who listen, nor what keeps results.
@@ -93,9 +103,10 @@ impl Begun {
     /// Gives the place back, tells and writes down how it ended, and says what it did.
     pub(super) fn end(self, result: &Result<Output, CallError>, trail: &mut Trail) -> Fence {
         let fence = self.fence();
-        let Begun { attempt, span, permit, within, charge, slot, is_hedge, .. } = self;
-        drop((within, charge, slot));
-        if let Some(permit) = permit {
+        let Begun { attempt, span, permit, within, charge, seat, is_hedge, .. } = self;
+        drop((within, charge, seat));
+        if let Some(mut permit) = permit {
+            permit.began_later(attempt.clock.stood());
             match result {
                 Err(error) if attempt.gate().is_counted(error) => permit.finish(breaker::Outcome::Ignored),
                 _ => permit.settle(result),
@@ -106,6 +117,7 @@ impl Begun {
         trail.teller.tell(&Event::AttemptEnded { report: &report });
         let (effects, unlisted) = attempt.gate().records();
         trail.report.effects.extend(effects);
+        trail.report.decisions.extend(attempt.gate().decisions());
         trail.report.effects_unlisted += unlisted;
         trail.report.attempts.push(report);
         fence
@@ -125,7 +137,7 @@ impl Begun {
 
     fn timed_out(&self) -> CallError {
         let limit = self.attempt.call.tool.limits.attempt_time_max;
-        if self.attempt.deadline < after(self.attempt.started, limit) {
+        if self.attempt.clock.deadline() < after(self.attempt.started, limit) + self.attempt.clock.stood() {
             return self.deadline.passed(Stage::Run, "the call did not end", "ask for less at once");
         }
         let limit = humantime::format_duration(limit);
@@ -143,7 +155,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> CallError {
 fn report(attempt: &Attempt, error: Option<&CallError>) -> AttemptReport {
     AttemptReport {
         number: attempt.number,
-        time: attempt.started.elapsed(),
+        time: attempt.took(),
         fuel: attempt.meter.fuel(),
         memory_bytes_peak: attempt.meter.memory_bytes_peak(),
         stdout: attempt.meter.stdout.captured(),

@@ -7,7 +7,7 @@ use toolpost_core::{Caller, EffectClass};
 
 fn ruled(rules: &Rules, tool: &str, effect: EffectClass, arguments: &Value) -> (Action, Option<String>) {
     let caller = Caller { groups: vec!["staff".into()], ..Caller::named("ann") };
-    let subject = Subject { tool, digest: "sha256:1", effect, caller: &caller, arguments };
+    let subject = Subject { tool, digest: "sha256:1", effect, caller: &caller, arguments, does: None };
     let ruling = rules.rule_on(&subject);
     (ruling.action, ruling.by.map(|placed| placed.title()))
 }

@@ -1,6 +1,5 @@
 //! `toolpost:tool`: what a tool may know of its call, and what it may say while it is at work.
 
-use tokio::time::Instant;
 use toolpost_core::Level;
 use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker};
@@ -36,7 +35,7 @@ impl context::Host for State {
     }
 
     fn deadline_ms(&mut self) -> u64 {
-        let left = State::attempt(self).deadline.saturating_duration_since(Instant::now());
+        let left = State::attempt(self).clock.left();
         u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
     }
 

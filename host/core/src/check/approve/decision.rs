@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
+use super::about::About;
 use super::question::{arguments_hash, now_ms};
 use super::rules::{Action, Placed};
-use crate::call::AcceptedCall;
+use crate::effect::Effect;
 
 /// A decision about a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +22,9 @@ pub struct Decision {
     /// The rule that decided, or asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// What the tool was about to do, where that was judged and not the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<String>,
     /// The question that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
@@ -77,21 +81,22 @@ impl Decided {
 }
 
 impl Decision {
-    pub(super) fn about(call: &AcceptedCall, what: Decided, by: impl Into<String>) -> Self {
+    pub(super) fn about(about: About<'_>, what: Decided, by: impl Into<String>) -> Self {
         Decision {
             what,
             by: by.into(),
             why: None,
             rule: None,
+            effect: about.effect.map(Effect::words),
             question: None,
             shadow: false,
-            arguments_hash: arguments_hash(call),
+            arguments_hash: arguments_hash(about.call),
             at_ms: now_ms(),
         }
     }
 
     /// The decision of a rule.
-    pub(super) fn of_rule(call: &AcceptedCall, placed: &Placed<'_>) -> Self {
+    pub(super) fn of_rule(about: About<'_>, placed: &Placed<'_>) -> Self {
         let what = match placed.action {
             Action::Deny => Decided::Denied,
             Action::Ask => Decided::Asked,
@@ -101,7 +106,7 @@ impl Decision {
             why: placed.rule.reason.clone(),
             rule: Some(placed.title()),
             shadow: placed.rule.shadow,
-            ..Decision::about(call, what, "rules")
+            ..Decision::about(about, what, "rules")
         }
     }
 }

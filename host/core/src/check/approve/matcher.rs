@@ -129,6 +129,11 @@ impl Test {
         }
     }
 
+    /// Whether a text fits that is no argument.
+    pub(super) fn fits_text(&self, text: &str, need: Need) -> bool {
+        self.fits_one(&Value::String(text.to_owned()), need)
+    }
+
     fn fits_one(&self, value: &Value, need: Need) -> bool {
         match self {
             Test::Glob(pattern) => pattern.fits(&text(value)),

@@ -20,6 +20,11 @@ mod pending;
 
 // What came of it
 mod decision;
+mod refusal;
+
+// The same for what a running tool does
+mod about;
+mod leave;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -34,13 +39,18 @@ pub use self::decision::{Decided, Decision};
 pub use self::question::{Answer, Choice, Question, Risk};
 pub use self::rules::Rules;
 
+pub(crate) use self::leave::Leave;
+pub(crate) use self::refusal::refused;
+
+use self::about::About;
 use self::approver::{Approvers, Passes};
 use self::pending::{Bound, Pending, Session, Settled};
-use self::question::{Why, binding, hex};
+use self::question::{Why, hex};
+use self::refusal::{because, declined, denied, expired, unasked};
 use self::rules::{Action, Misfit, Placed, Rule, Subject};
 use crate::call::{AcceptedCall, PermittedCall};
 use crate::secret::Masker;
-use crate::tell::{CallError, ErrorKind, Event, Output, Stage, Trail};
+use crate::tell::{CallError, Event, Output, Teller, Trail};
 
 /// How long a question waits for its answer, unless it is said otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(300);
@@ -268,14 +278,14 @@ impl Approval {
             return Ok(Verdict::run(call));
         }
         let ruling = rules.rule_on(&subject);
-        ruling.shadows.iter().for_each(|placed| trail.decided(Decision::of_rule(&call, placed)));
+        ruling.shadows.iter().for_each(|placed| trail.decided(Decision::of_rule(About::call(&call), placed)));
         match (ruling.action, ruling.by) {
             (Action::Deny, Some(placed)) => {
-                trail.decided(Decision::of_rule(&call, &placed));
-                return Err(denied(&call, &placed));
+                trail.decided(Decision::of_rule(About::call(&call), &placed));
+                return Err(denied(About::call(&call), &placed));
             }
             (Action::Allow, by) if said.doubt.is_none() => {
-                by.into_iter().for_each(|placed| trail.decided(Decision::of_rule(&call, &placed)));
+                by.into_iter().for_each(|placed| trail.decided(Decision::of_rule(About::call(&call), &placed)));
                 return Ok(Verdict::run(call));
             }
             _ => {}
@@ -295,7 +305,7 @@ impl Approval {
         self.ask(call, &why, rule, trail).await
     }
 
-    /// Asks, until there is an answer that is for this call.
+    /// Asks, and says what comes of the answer.
     async fn ask(
         self: &Arc<Self>,
         call: AcceptedCall,
@@ -303,64 +313,77 @@ impl Approval {
         rule: Option<String>,
         trail: &mut Trail,
     ) -> Result<Verdict, CallError> {
-        let bound = binding(&call, why.doubt);
-        let decision = |what, by: &str| Decision { rule: rule.clone(), ..Decision::about(&call, what, by) };
-        if self.was_allowed_for_session(&call, bound).await {
-            trail.decided(decision(Decided::AllowedForSession, "an earlier answer"));
-            return Ok(Verdict::run(call));
+        let teller = trail.teller.clone();
+        let mut decided = |decision| trail.decided(decision);
+        match self.answer_to(About::call(&call), why, rule, &teller, &mut decided).await? {
+            Choice::Edit { arguments } => Ok(Verdict::Edited(Box::new(call), arguments)),
+            Choice::Answer { value } => {
+                let notes = vec!["the tool did not run: somebody answered instead of it".into()];
+                Ok(Verdict::Answered(Output { value, notes, ..Output::default() }))
+            }
+            _ => Ok(Verdict::run(call)),
+        }
+    }
+
+    /// Asks, until there is an answer that is for this call, or this effect of it. It is no denial.
+    async fn answer_to(
+        self: &Arc<Self>,
+        about: About<'_>,
+        why: &Why,
+        rule: Option<String>,
+        teller: &Teller,
+        decided: &mut (dyn FnMut(Decision) + Send),
+    ) -> Result<Choice, CallError> {
+        let bound = about.binding(why.doubt);
+        let decision = |what, by: &str| Decision { rule: rule.clone(), ..Decision::about(about, what, by) };
+        if self.was_allowed_for_session(about.call, bound).await {
+            decided(decision(Decided::AllowedForSession, "an earlier answer"));
+            return Ok(Choice::AllowSession);
         }
         for _ in 0..ROUNDS_MAX {
-            let make = || Question::about(&call, why.clone(), self.timeout, &trail.teller.masker());
+            let make = || Question::about(about, why.clone(), self.timeout, &teller.masker());
             let (question, asked) = self.pending.join(bound, make, |question| self.clone().settle(question))?;
-            trail.teller.tell(&Event::Question { question: &question });
+            teller.tell(&Event::Question { question: &question });
             let settled = asked.await;
             let told = |what, by: &str| Decision { question: Some(question.id.clone()), ..decision(what, by) };
             let answer = match &*settled {
                 Settled::Answered { answer, .. } => answer,
                 Settled::Expired(passes) => {
-                    let behind = passes.words(&trail.teller.masker());
-                    trail.decided(Decision { why: behind.clone(), ..told(Decided::Expired, "nobody") });
-                    return Err(because(expired(&call, self.timeout), behind));
+                    let behind = passes.words(&teller.masker());
+                    decided(Decision { why: behind.clone(), ..told(Decided::Expired, "nobody") });
+                    return Err(because(expired(about, self.timeout), behind));
                 }
                 Settled::Unasked(passes) => {
-                    let behind = passes.words(&trail.teller.masker());
-                    trail.decided(Decision { why: behind.clone(), ..told(Decided::Unasked, "nobody") });
-                    return Err(because(unasked(&call, why), behind));
+                    let behind = passes.words(&teller.masker());
+                    decided(Decision { why: behind.clone(), ..told(Decided::Unasked, "nobody") });
+                    return Err(because(unasked(about, why), behind));
                 }
             };
-            // A key that cannot be made was refused before anybody is asked.
-            let key = call.asks().ok().flatten().map(|asks| asks.key.clone());
-            if answer.choice.is_for_one() && !settled.take(key) {
+            // Calls with one key have one effect together. A key that cannot be made was refused before anybody is asked.
+            let asks = if about.effect.is_none() { about.call.asks().ok().flatten() } else { None };
+            if answer.choice.is_for_one() && !settled.take(asks.map(|asks| asks.key.clone())) {
                 continue;
             }
-            let by = answer.by.as_str();
-            match &answer.choice {
-                Choice::Allow => trail.decided(told(Decided::Allowed, by)),
+            let what = match &answer.choice {
+                Choice::Allow => Decided::Allowed,
                 Choice::AllowSession => {
                     self.session.learn(bound);
-                    trail.decided(told(Decided::AllowedForSession, by));
+                    Decided::AllowedForSession
                 }
-                Choice::AllowAlways => trail.decided(told(Decided::AllowedAlways, by)),
-                Choice::Edit { arguments } => {
-                    trail.decided(told(Decided::Edited, by));
-                    let arguments = arguments.clone();
-                    return Ok(Verdict::Edited(Box::new(call), arguments));
-                }
-                Choice::Answer { value } => {
-                    trail.decided(told(Decided::Answered, by));
-                    let notes = vec!["the tool did not run: somebody answered instead of it".into()];
-                    return Ok(Verdict::Answered(Output { value: value.clone(), notes, ..Output::default() }));
-                }
+                Choice::AllowAlways => Decided::AllowedAlways,
+                Choice::Edit { .. } => Decided::Edited,
+                Choice::Answer { .. } => Decided::Answered,
                 Choice::Deny { reason } => {
                     let reason = reason.as_deref().map(|reason| cut(reason.trim()).to_owned());
                     let reason = reason.filter(|reason| !reason.is_empty());
-                    trail.decided(Decision { why: reason.clone(), ..told(Decided::Denied, by) });
-                    return Err(declined(&call, reason.as_deref()));
+                    decided(Decision { why: reason.clone(), ..told(Decided::Denied, &answer.by) });
+                    return Err(declined(about, reason.as_deref()));
                 }
-            }
-            return Ok(Verdict::run(call));
+            };
+            decided(told(what, &answer.by));
+            return Ok(answer.choice.clone());
         }
-        Err(refused(&call, "equal calls wait for the same answer; call again later"))
+        Err(refused(about.call, "equal calls wait for the same answer; call again later"))
     }
 
     /// Whether somebody has allowed the same call until its session ends.
@@ -389,6 +412,10 @@ impl Approval {
             // What cannot be allowed for longer is allowed this once.
             (Choice::AllowAlways, _) => Choice::Allow,
             (Choice::AllowSession, _) if !question.session => Choice::Allow,
+            (Choice::Edit { .. } | Choice::Answer { .. }, _) if question.doing.is_some() => {
+                let reason = "what a running tool does can be allowed or denied, and not edited or answered";
+                Choice::Deny { reason: Some(reason.into()) }
+            }
             (choice, _) => choice,
         };
         if let (Choice::AllowSession, Some(rulebook)) = (&answer.choice, &self.rulebook)
@@ -428,50 +455,4 @@ pub(crate) fn edited(arguments: Value, call: &AcceptedCall, masker: &Masker) -> 
 
 fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(REASON_BYTES_MAX)).unwrap_or_default()
-}
-
-fn denied(call: &AcceptedCall, placed: &Placed<'_>) -> CallError {
-    let because = placed.rule.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-    let words =
-        format!("`{}` is denied with these arguments by the rule `{}`{because}", call.tool.name, placed.title());
-    CallError::new(ErrorKind::Declined, Stage::Check, words)
-}
-
-fn declined(call: &AcceptedCall, reason: Option<&str>) -> CallError {
-    let because = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-    CallError::new(ErrorKind::Declined, Stage::Check, format!("`{}` was declined{because}", call.tool.name))
-        .with_help("do not try the same again")
-}
-
-fn expired(call: &AcceptedCall, timeout: Duration) -> CallError {
-    let timeout = humantime::format_duration(timeout);
-    let words = format!("nobody answered within {timeout} whether `{}` may run", call.tool.name);
-    CallError::new(ErrorKind::ApprovalTimedOut, Stage::Check, words)
-        .with_help(format!("call again later; {}", allowing(call)))
-}
-
-fn unasked(call: &AcceptedCall, why: &Why) -> CallError {
-    if why.doubt {
-        let error = CallError::new(ErrorKind::RepeatedCall, Stage::Check, why.words.clone());
-        return error.with_help("try something else, or say that you are stuck");
-    }
-    let words = format!("`{}` may run only when somebody agrees, and nobody can be asked", call.tool.name);
-    CallError::new(ErrorKind::Declined, Stage::Check, words).with_help(allowing(call))
-}
-
-/// What those who were asked said, for the operator alone.
-fn because(error: CallError, behind: Option<String>) -> CallError {
-    match behind {
-        Some(behind) => error.because(behind),
-        None => error,
-    }
-}
-
-/// The lines of settings that would let the call run.
-fn allowing(call: &AcceptedCall) -> String {
-    format!("`[[approval.allow]]` with `tools = [\"{}\"]` in the settings would allow it", call.tool.name)
-}
-
-pub(crate) fn refused(call: &AcceptedCall, why: &str) -> CallError {
-    CallError::new(ErrorKind::Declined, Stage::Check, format!("`{}` was not allowed: {why}", call.tool.name))
 }

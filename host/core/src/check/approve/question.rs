@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::about::About;
 use super::matcher::{Place, Test};
-use super::rules::{Rule, Subject};
+use super::rules::{Does, Rule, Subject};
 use super::shown::{Shown, escaped, is_secret, masked_for, shown};
 use crate::call::{AcceptedCall, Caller};
 use crate::check::authorize::Pattern;
-use crate::check::repeat::{hash, text};
-use crate::effect::EffectClass;
+use crate::effect::{Effect, EffectClass};
 use crate::secret::{MASK, Masker};
 
 /// What a person is asked.
@@ -37,6 +37,9 @@ pub struct Question {
     pub effect: EffectClass,
     /// What it can reach, in words.
     pub powers: Vec<String>,
+    /// What the running tool is about to do, where that is asked about and not the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doing: Option<Effect>,
     /// How much there is to lose.
     pub risk: Risk,
     /// The arguments in canonical form, with secrets masked.
@@ -140,8 +143,8 @@ impl Answer {
 }
 
 impl Question {
-    pub(super) fn about(call: &AcceptedCall, why: Why, timeout: Duration, masker: &Masker) -> Self {
-        let subject = Subject::of(call);
+    pub(super) fn about(about: About<'_>, why: Why, timeout: Duration, masker: &Masker) -> Self {
+        let (call, subject) = (about.call, about.subject());
         let arguments = masked_for(call, masker);
         let text = |text: String| masker.text(&text).into_owned();
         let whole = arguments == call.arguments && shown(&arguments).whole;
@@ -150,14 +153,15 @@ impl Question {
         let asked_at_ms = now_ms();
         Question {
             id,
-            hash: hex(&binding(call, why.doubt)),
+            hash: hex(&about.binding(why.doubt)),
             call: call.call.id.to_string(),
             caller: call.call.caller.clone(),
             tool: subject.tool.to_owned(),
             digest: subject.digest.to_owned(),
             effect: subject.effect,
             powers: call.tool.powers.clone(),
-            risk: Risk::of(subject.effect),
+            doing: about.effect.cloned(),
+            risk: Risk::of(about.effect.map_or(subject.effect, |effect| effect.class)),
             arguments,
             arguments_hash: arguments_hash(call),
             casts: casts(call).into_iter().map(text).collect(),
@@ -207,20 +211,24 @@ impl Risk {
 fn always(subject: &Subject<'_>, id: &str) -> Option<Rule> {
     let tool = Pattern::new(subject.tool).ok()?;
     let caller = literal(&subject.caller.id)?;
-    let arguments = writable(subject.arguments)?;
-    let whole = Place::new("").ok()?;
-    Some(Rule {
+    let rule = Rule {
         name: Some(format!("always-{id}")),
         tools: vec![tool],
         digest: Some(subject.digest.to_owned()),
         callers: vec![caller],
-        arguments: BTreeMap::from([(whole, Test::Equals(arguments))]),
         ..Rule::default()
+    };
+    Some(match subject.does {
+        Some(effect) => Rule { does: Some(Does::exactly(effect)?), ..rule },
+        None => {
+            let (whole, arguments) = (Place::new("").ok()?, writable(subject.arguments)?);
+            Rule { arguments: BTreeMap::from([(whole, Test::Equals(arguments))]), ..rule }
+        }
     })
 }
 
-/// The pattern that only this caller fits.
-fn literal(caller: &str) -> Option<Pattern> {
+/// The pattern that only this text fits.
+pub(super) fn literal(caller: &str) -> Option<Pattern> {
     let escaped: String = caller
         .chars()
         .flat_map(|c| {
@@ -261,18 +269,6 @@ fn casts(call: &AcceptedCall) -> Vec<String> {
     let unlisted = call.cast.changes_unlisted;
     let more = (unlisted > 0).then(|| format!("and {unlisted} values more were cast"));
     repairs.chain(changes).chain(more).collect()
-}
-
-/// What an answer is bound to: everything that was shown, and who asked for it.
-pub(super) fn binding(call: &AcceptedCall, doubt: bool) -> [u8; 32] {
-    let Subject { tool, digest, effect, caller, .. } = Subject::of(call);
-    let groups = caller.groups.join("\n");
-    let session = caller.session.as_deref().unwrap_or_default();
-    let powers = call.tool.powers.join("\n");
-    // A doubt about the session is another question than one about the call.
-    let about = if doubt { "doubt" } else { "call" };
-    let words = [about, tool, digest, effect.name(), &powers, &caller.id, &groups, session].map(str::as_bytes);
-    hash(&[&words[..], &[&text(call.arguments_for_keys())]].concat())
 }
 
 pub(super) fn arguments_hash(call: &AcceptedCall) -> String {

@@ -18,10 +18,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::matcher::{Need, Place, Test};
+use super::question::literal;
 use crate::call::{AcceptedCall, Caller};
 use crate::catalog::Origin;
 use crate::check::authorize::{self, Pattern};
-use crate::effect::EffectClass;
+use crate::effect::{Effect, EffectClass};
 
 /// The most rules of one group.
 pub const RULES_MAX: usize = 10_000;
@@ -66,6 +67,9 @@ pub struct Rule {
     /// What the tool can do to the world: one of these classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<EffectClass>,
+    /// What the running tool is about to do. A rule that says it is tried on each effect, and not on the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub does: Option<Does>,
     /// Tests of the arguments, by place: a JSON pointer, or `*` for any argument.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<Place, Test>,
@@ -81,6 +85,18 @@ pub struct Rule {
     /// Calls that it must not fit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub no_match: Vec<Example>,
+}
+
+/// Something that a tool is about to do, such as `net.post` to `https://api.example.com/orders`. What is not said fits all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Does {
+    /// What is done, as effects are reported: `files.delete`, `net.post`, `net.*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Pattern>,
+    /// What it is done to: a test of the path, the URL or the key that effects are reported with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Test>,
 }
 
 /// A call that a rule is tested with.
@@ -101,6 +117,19 @@ pub struct Example {
     /// The component's digest; must be given where the rule names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// What the tool is about to do; must be given where the rule says what it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub does: Option<Done>,
+}
+
+/// An effect that a rule is tested with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// What is done.
+    pub action: String,
+    /// What it is done to.
+    pub target: String,
 }
 
 /// What a group of rules does.
@@ -152,6 +181,8 @@ pub struct Subject<'c> {
     pub caller: &'c Caller,
     /// The arguments in canonical form.
     pub arguments: &'c Value,
+    /// What the tool is about to do, where that is judged and not the call.
+    pub does: Option<&'c Effect>,
 }
 
 /// What keeps a rule from fitting a call: the first thing that does.
@@ -165,6 +196,10 @@ pub enum Misfit<'r> {
     Caller,
     /// Another effect class.
     Effect,
+    /// It is about what a running tool does, and this is a call; or the other way round.
+    Kind,
+    /// The tool is about to do something else.
+    Does,
     /// The arguments do not pass that test.
     Argument(&'r Place, &'r Test),
 }
@@ -195,7 +230,7 @@ impl<'c> Subject<'c> {
             Origin::Native => NATIVE,
         };
         let (tool, effect) = (call.tool.name.as_str(), call.tool.effect);
-        Subject { tool, digest, effect, caller: &call.call.caller, arguments: &call.arguments }
+        Subject { tool, digest, effect, caller: &call.call.caller, arguments: &call.arguments, does: None }
     }
 }
 
@@ -230,7 +265,13 @@ impl Rules {
         })
     }
 
-    /// What the rules say of a call.
+    /// Whether a rule says what a tool does, so that effects have to be judged.
+    #[must_use]
+    pub fn judge_effects(&self) -> bool {
+        self.placed().any(|placed| placed.rule.does.is_some())
+    }
+
+    /// What the rules say of a call, or of an effect.
     #[must_use]
     pub fn rule_on(&self, subject: &Subject<'_>) -> Ruling<'_> {
         let mut shadows = Vec::new();
@@ -240,7 +281,8 @@ impl Rules {
             }
             shadows.push(placed);
         }
-        let action = if subject.effect == EffectClass::Destroys { Action::Ask } else { Action::Allow };
+        let is_asked = subject.effect == EffectClass::Destroys && subject.does.is_none();
+        let action = if is_asked { Action::Ask } else { Action::Allow };
         Ruling { action, by: None, shadows }
     }
 }
@@ -259,6 +301,19 @@ impl<'r> Placed<'r> {
     }
 }
 
+impl Does {
+    /// This very action on this very target.
+    pub(super) fn exactly(effect: &Effect) -> Option<Self> {
+        let target = Test::Equals(Value::String(effect.target.clone()));
+        Some(Does { action: Some(literal(&effect.action)?), target: Some(target) })
+    }
+
+    fn fits(&self, effect: &Effect, action: Action) -> bool {
+        let does = self.action.as_ref().is_none_or(|pattern| pattern.fits(&effect.action));
+        does && self.target.as_ref().is_none_or(|test| test.fits_text(&effect.target, action.need()))
+    }
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Rule {
@@ -267,6 +322,7 @@ impl Default for Rule {
             digest: None,
             callers: authorize::anything(),
             effects: Vec::new(),
+            does: None,
             arguments: BTreeMap::new(),
             reason: None,
             shadow: false,
@@ -278,7 +334,12 @@ impl Default for Rule {
 
 impl Rule {
     fn misfit(&self, subject: &Subject<'_>, action: Action) -> Option<Misfit<'_>> {
-        let Subject { tool, digest, effect, caller, arguments } = *subject;
+        let Subject { tool, digest, effect, caller, arguments, does } = *subject;
+        let is_done = match (&self.does, does) {
+            (None, None) => true,
+            (Some(wanted), Some(effect)) => wanted.fits(effect, action),
+            _ => return Some(Misfit::Kind),
+        };
         if !self.tools.iter().any(|pattern| pattern.fits(tool)) {
             return Some(Misfit::Tool);
         }
@@ -290,6 +351,9 @@ impl Rule {
         }
         if !self.effects.is_empty() && !self.effects.contains(&effect) {
             return Some(Misfit::Effect);
+        }
+        if !is_done {
+            return Some(Misfit::Does);
         }
         let failed = self.arguments.iter().find(|(place, test)| !test.fits(place, arguments, action.need()));
         failed.map(|(place, test)| Misfit::Argument(place, test))
@@ -309,6 +373,9 @@ impl Rule {
             if example.digest.is_none() && self.digest.is_some() {
                 return Err(format!("the example {shown} must say its `digest`: the rule names one"));
             }
+            if example.does.is_none() && self.does.is_some() {
+                return Err(format!("the example {shown} must say what it `does`: the rule does"));
+            }
             match (example.misfit(self, action), fits) {
                 (Some(why), true) => return Err(format!("the rule does not fit its own example {shown}: {why}")),
                 (None, false) => return Err(format!("the rule fits {shown}, which it says it does not")),
@@ -325,12 +392,17 @@ impl Example {
             Some(group) => Caller { groups: vec![group.to_owned()], ..Caller::default() },
             None => Caller::named(&self.caller),
         };
+        let does = self.does.clone().map(|Done { action, target }| {
+            let class = self.effect.unwrap_or(EffectClass::Open);
+            Effect { class, action, target, detail: None }
+        });
         let subject = Subject {
             tool: &self.tool,
             digest: self.digest.as_deref().unwrap_or(NATIVE),
             effect: self.effect.unwrap_or(EffectClass::Pure),
             caller: &caller,
             arguments: &self.arguments,
+            does: does.as_ref(),
         };
         rule.misfit(&subject, action)
     }
@@ -343,6 +415,8 @@ impl fmt::Display for Misfit<'_> {
             Misfit::Digest => f.write_str("another component, or another version of it"),
             Misfit::Caller => f.write_str("another caller"),
             Misfit::Effect => f.write_str("another effect class"),
+            Misfit::Kind => f.write_str("it is tried on what a running tool does, and not on calls"),
+            Misfit::Does => f.write_str("the tool does something else"),
             Misfit::Argument(place, test) => write!(f, "`{place}` does not fit {test}"),
         }
     }

@@ -228,6 +228,11 @@ impl Permit {
         self.ticket.generation
     }
 
+    /// So much of its time does not count: the call has waited for a person, and not for what the breaker watches.
+    pub fn began_later(&mut self, by: Duration) {
+        self.ticket.started += by;
+    }
+
     /// Says what came of it.
     pub fn finish(mut self, outcome: Outcome) {
         self.end(outcome);

@@ -14,14 +14,19 @@
 //! the deepest call that waits for one is the first to get it.
 
 mod room;
+mod seat;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
+
+pub use self::seat::AWAY_MAX;
+pub(crate) use self::seat::Seat;
 
 use self::room::Room;
 use crate::deadline::Deadline;
@@ -68,7 +73,11 @@ impl Need {
 
 /// The places of a host, and those who wait for them.
 #[derive(Debug)]
-pub struct Slots(Arc<Mutex<Line>>);
+pub struct Slots {
+    line: Arc<Mutex<Line>>,
+    /// Attempts that have left their places for a while.
+    away: Arc<AtomicUsize>,
+}
 
 /// Room to run in; dropping it gives it back.
 #[derive(Debug)]
@@ -131,7 +140,8 @@ impl Slots {
     #[must_use]
     pub fn new(limits: HostLimits) -> Self {
         let room = Room::new(limits.max_parallel);
-        Slots(Arc::new(Mutex::new(Line { limits, room, waiting: BTreeMap::new(), latest: 0 })))
+        let line = Line { limits, room, waiting: BTreeMap::new(), latest: 0 };
+        Slots { line: Arc::new(Mutex::new(line)), away: Arc::default() }
     }
 
     /// Whether there is room to run in, or to wait: what would be refused need not prepare for more.
@@ -139,7 +149,7 @@ impl Slots {
     /// # Errors
     /// [`ErrorKind::Busy`] when as many calls wait as may wait.
     pub(crate) fn look(&self, need: &Need, around: Option<&Around>) -> Result<(), CallError> {
-        let line = lock(&self.0);
+        let line = lock(&self.line);
         let goes = around.is_some() || line.waiting.is_empty() && line.room.fits(need, around);
         if goes { Ok(()) } else { line.too_long(need, 1).map_or(Ok(()), Err) }
     }
@@ -168,23 +178,37 @@ impl Slots {
         }
     }
 
+    /// Waits for a place to go on in, before all others, however long the line is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the line.
+    pub(crate) async fn take_again(&self, need: &Need) -> Option<Slot> {
+        let mut waiting = self.wait(Reverse(usize::MAX), need, None);
+        (&mut waiting.slot).await.ok()
+    }
+
+    /// How many have left their places for a while.
+    fn away(&self) -> &Arc<AtomicUsize> {
+        &self.away
+    }
+
     /// Takes a place of its own, if one is free that nobody waits for.
     #[must_use]
     pub fn take_free(&self, need: &Need, around: Option<&Around>) -> Option<Slot> {
         // What runs beside another one cannot run in its place.
         let around = around.map(|around| Around { place: Weak::new(), ..around.clone() });
-        let mut line = lock(&self.0);
+        let mut line = lock(&self.line);
         let is_free = line.waiting.is_empty() && line.room.fits(need, None);
-        is_free.then(|| line.room.enter(&self.0, need, around.as_ref()))
+        is_free.then(|| line.room.enter(&self.line, need, around.as_ref()))
     }
 
     /// Goes on with as many places as the limits say. Calls that run keep theirs, and count: where there are more of them
     /// than places, no other begins before enough of them have ended.
     pub fn resize(&self, limits: HostLimits) {
-        let mut line = lock(&self.0);
+        let mut line = lock(&self.line);
         line.limits = limits;
         line.room.resize(limits.max_parallel);
-        let going = line.whose_turn(&self.0);
+        let going = line.whose_turn(&self.line);
         drop(line);
         hand_over(going);
     }
@@ -192,36 +216,44 @@ impl Slots {
     /// What all calls together may use.
     #[must_use]
     pub fn limits(&self) -> HostLimits {
-        lock(&self.0).limits
+        lock(&self.line).limits
     }
 
     /// Calls that run, and calls that wait. Calls that run in one place count once.
     #[must_use]
     pub fn in_use(&self) -> (usize, usize) {
-        let line = lock(&self.0);
+        let line = lock(&self.line);
         (line.room.taken(), line.waiting.len())
     }
 
     fn ask(&self, need: &Need, around: Option<&Around>) -> Result<Asked, CallError> {
-        let mut line = lock(&self.0);
+        let mut line = lock(&self.line);
         let may_wait = !(need.is_more_than_a_place() && around.is_some_and(|around| around.holds_leave));
         if (line.waiting.is_empty() || !may_wait) && line.room.fits(need, around) {
-            return Ok(Asked::Goes(line.room.enter(&self.0, need, around)));
+            return Ok(Asked::Goes(line.room.enter(&self.line, need, around)));
         }
         if !may_wait {
             return Err(does_not_wait(need));
         }
+        drop(line);
+        let waiting = self.wait(Reverse(around.map_or(0, |around| around.depth + 1)), need, around);
+        let line = lock(&self.line);
+        let busy = line.waiting.contains_key(&waiting.turn).then(|| line.too_long(need, 0)).flatten();
+        drop(line);
+        busy.map_or(Ok(Asked::Waits(waiting)), Err)
+    }
+
+    fn wait(&self, rank: Reverse<usize>, need: &Need, around: Option<&Around>) -> Waiting {
+        let mut line = lock(&self.line);
         line.latest += 1;
-        let turn = (Reverse(around.map_or(0, |around| around.depth + 1)), line.latest);
+        let turn = (rank, line.latest);
         let (goes, slot) = oneshot::channel();
         line.waiting.insert(turn, Waiter { need: need.clone(), around: around.cloned(), goes });
         line.room.waits(need);
-        let going = line.whose_turn(&self.0);
-        let busy = line.waiting.contains_key(&turn).then(|| line.too_long(need, 0)).flatten();
+        let going = line.whose_turn(&self.line);
         drop(line);
         hand_over(going);
-        let waiting = Waiting { line: self.0.clone(), turn, slot };
-        busy.map_or(Ok(Asked::Waits(waiting)), Err)
+        Waiting { line: self.line.clone(), turn, slot }
     }
 }
 

@@ -276,6 +276,7 @@ pub(super) fn text(event: &Event<'_>, settings: &LogSettings) -> String {
             "event": "question",
             "id": question.id,
             "why": cut(&question.why, MESSAGE_BYTES_MAX),
+            "doing": question.doing.as_ref().map(|doing| cut(&doing.words(), MESSAGE_BYTES_MAX).to_string()),
             "risk": question.risk,
             "powers": question.powers,
             "expires_after_ms": question.expires_at_ms.saturating_sub(question.asked_at_ms),

@@ -1,0 +1,213 @@
+//! How long may an attempt still take? Its clock stands still while a person is asked about an effect.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// The longest that the clock of one attempt stands still, all questions together. Beyond it, it goes on while somebody is asked.
+pub const STANDS_MAX: Duration = Duration::from_secs(3_600);
+
+/// The clock of one attempt. Clones are the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    started: Instant,
+    /// When the time is over, in nanoseconds since the start; never, while the clock stands still.
+    over: AtomicU64,
+    hands: Mutex<Hands>,
+    moved: Notify,
+    /// The clock of the attempt around it, which waits meanwhile.
+    around: Option<Clock>,
+}
+
+#[derive(Debug)]
+struct Hands {
+    deadline: Instant,
+    /// How many questions hold the clock, and since when.
+    holders: usize,
+    since: Instant,
+    stood: Duration,
+}
+
+/// The clock stands still until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Standing(Clock);
+
+const NEVER: u64 = u64::MAX;
+
+impl Clock {
+    pub(crate) fn new(started: Instant, deadline: Instant, around: Option<Clock>) -> Self {
+        let hands = Hands { deadline, holders: 0, since: started, stood: Duration::ZERO };
+        let over = AtomicU64::new(nanos(deadline.saturating_duration_since(started)));
+        Clock(Arc::new(Inner { started, over, hands: Mutex::new(hands), moved: Notify::new(), around }))
+    }
+
+    /// Whether the time is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        nanos(self.0.started.elapsed()) >= self.0.over.load(Ordering::Relaxed)
+    }
+
+    /// When the time is over, if the clock does not stand still any more from now on.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let hands = self.hands();
+        hands.deadline + hands.standing_for()
+    }
+
+    /// The time that is left.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.deadline().saturating_duration_since(Instant::now())
+    }
+
+    /// How long the clock has stood still so far.
+    #[must_use]
+    pub fn stood(&self) -> Duration {
+        let hands = self.hands();
+        hands.stood + hands.standing_for()
+    }
+
+    /// Holds the clock, and those of the attempts around it.
+    pub(crate) fn stop(&self) -> Vec<Standing> {
+        let clocks = std::iter::successors(Some(self), |clock| clock.0.around.as_ref());
+        clocks.map(Clock::stop_alone).collect()
+    }
+
+    fn stop_alone(&self) -> Standing {
+        let mut hands = self.hands();
+        hands.holders += 1;
+        if hands.holders == 1 {
+            hands.since = Instant::now();
+            if hands.stood < STANDS_MAX {
+                self.0.over.store(NEVER, Ordering::Relaxed);
+            }
+        }
+        drop(hands);
+        self.0.moved.notify_waiters();
+        Standing(self.clone())
+    }
+
+    /// Waits until the time is over.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub(crate) async fn over(&self) {
+        loop {
+            let mut moved = pin!(self.0.moved.notified());
+            // From here on no move is missed.
+            moved.as_mut().enable();
+            if self.is_over() {
+                return;
+            }
+            let stands = self.0.over.load(Ordering::Relaxed) == NEVER;
+            let deadline = self.hands().deadline;
+            tokio::select! {
+                () = moved => {}
+                () = sleep_until(deadline), if !stands => {}
+            }
+        }
+    }
+
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.0.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hands {
+    /// How long it stands still already, as far as it may.
+    fn standing_for(&self) -> Duration {
+        if self.holders == 0 {
+            return Duration::ZERO;
+        }
+        self.since.elapsed().min(STANDS_MAX.saturating_sub(self.stood))
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        let Standing(clock) = self;
+        let mut hands = clock.hands();
+        let stood = hands.standing_for();
+        hands.holders -= 1;
+        if hands.holders == 0 {
+            hands.stood += stood;
+            hands.deadline += stood;
+            let over = nanos(hands.deadline.saturating_duration_since(clock.0.started));
+            clock.0.over.store(over, Ordering::Relaxed);
+        }
+        drop(hands);
+        clock.0.moved.notify_waiters();
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(NEVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, advance, timeout};
+
+    use super::Clock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn of_ten_seconds(around: Option<Clock>) -> Clock {
+        let now = Instant::now();
+        Clock::new(now, now + 10 * SECOND, around)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_stands_still_is_over_so_much_later() {
+        let clock = of_ten_seconds(None);
+        advance(4 * SECOND).await;
+        let (first, second) = (clock.stop(), clock.stop());
+        advance(60 * SECOND).await;
+        drop(first);
+        assert!(!clock.is_over() && timeout(60 * SECOND, clock.over()).await.is_err(), "one question holds it still");
+        assert_eq!(clock.left(), 6 * SECOND);
+        drop(second);
+        assert_eq!((clock.left(), clock.stood()), (6 * SECOND, 120 * SECOND));
+        let waits = Instant::now();
+        clock.over().await;
+        assert_eq!(waits.elapsed(), 6 * SECOND);
+        assert!(clock.is_over());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clocks_around_it_stand_still_with_it() {
+        let outer = of_ten_seconds(None);
+        let inner = of_ten_seconds(Some(outer.clone()));
+        let waits = tokio::spawn({
+            let outer = outer.clone();
+            async move { outer.over().await }
+        });
+        let standing = inner.stop();
+        advance(3_000 * SECOND).await;
+        assert!(!outer.is_over() && !waits.is_finished());
+        drop(standing);
+        assert_eq!(outer.left(), 10 * SECOND);
+        waits.await.unwrap_or_default();
+        assert!(outer.is_over());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_does_not_stand_still_for_ever() {
+        let clock = of_ten_seconds(None);
+        let standing = clock.stop();
+        advance(super::STANDS_MAX + 20 * SECOND).await;
+        drop(standing);
+        assert!(clock.is_over());
+        let _again = clock.stop();
+        assert!(clock.is_over());
+    }
+}
