@@ -16,8 +16,8 @@ use toolpost_core::guard::replay::How;
 use toolpost_core::tell::ArtifactError;
 use toolpost_core::tell::artifact::Whole;
 use toolpost_core::{
-    AcceptedCall, Artifacts, Attempt, Call, CallError, CallId, Caller, Catalog, Check, EffectClass, ErrorKind, Event,
-    Host, HostLimits, Native, Outcome, Sink, Stage, Told, Tool,
+    AcceptedCall, Artifacts, Attempt, Call, CallError, CallId, Caller, Catalog, Check, Effect, EffectClass, ErrorKind,
+    Event, Host, HostLimits, Native, Outcome, Sink, Stage, Told, Tool,
 };
 
 fn seconds(seconds: u64) -> Duration {
@@ -41,17 +41,19 @@ enum Room {
     Between,
     /// Its tool runs.
     Running,
+    /// Its tool runs, and a person is asked about what it is about to do.
+    Leave,
     /// Two attempts run beside one another.
     Hedged,
     /// Its tool is done, and the whole of its result is being kept.
     Keeping,
 }
 
-use Room::{Approval as Asked, Between, Cache, Check as Checked, Hedged, Keeping, Ledger, Place, Running};
+use Room::{Approval as Asked, Between, Cache, Check as Checked, Hedged, Keeping, Leave, Ledger, Place, Running};
 
 /// The rooms in which a tool that only reads can be, and one that may change something.
-const READING: [Room; 9] = [Checked, Asked, Cache, Ledger, Place, Between, Running, Hedged, Keeping];
-const WRITING: [Room; 6] = [Checked, Asked, Ledger, Place, Between, Running];
+const READING: [Room; 10] = [Checked, Asked, Cache, Ledger, Place, Between, Running, Leave, Hedged, Keeping];
+const WRITING: [Room; 7] = [Checked, Asked, Ledger, Place, Between, Running, Leave];
 
 /// What the tool does next.
 #[derive(Clone, Copy, PartialEq)]
@@ -60,6 +62,8 @@ enum Act {
     Fail,
     /// It works for ten seconds.
     Work,
+    /// It does something that a person is asked about.
+    Do,
     /// It answers with more than its reader wants.
     AnswerAtLength,
 }
@@ -108,6 +112,12 @@ impl Seen {
             Act::Work => {
                 sleep(seconds(10)).await;
                 Ok(json!("worked"))
+            }
+            Act::Do => {
+                let class = attempt.call.tool.effect;
+                let effect = Effect { class, action: "work.do".into(), target: "it".into(), detail: None };
+                attempt.pass(effect).await?.done();
+                Ok(attempt.call.arguments["n"].clone())
             }
             Act::AnswerAtLength => Ok(json!("x".repeat(100_000))),
         }
@@ -198,6 +208,10 @@ fn host(room: Room, class: EffectClass) -> (Host, Arc<Seen>) {
             let rules = serde_json::from_value(json!({"ask": [{}]})).unwrap();
             host.with_approval(Approval::new(rules).then(seen.clone()))
         }
+        Leave => {
+            let rules = serde_json::from_value(json!({"ask": [{"does": {}}]})).unwrap();
+            host.with_approval(Approval::new(rules).then(seen.clone()))
+        }
         Keeping => host.with_artifacts(seen.clone()),
         _ => host,
     };
@@ -225,6 +239,8 @@ fn check_is_in(room: Room, host: &Host, seen: &Seen) {
         Place => assert_eq!(held(host), ((1, 1), (2, 0), 1)),
         Between => assert_eq!((seen.retries.lock().unwrap().len(), held(host)), (1, ((0, 0), (1, 0), 0))),
         Running => assert_eq!((probes, held(host)), (1, ((1, 0), (1, 0), 1))),
+        // It has given its place back, and keeps its key.
+        Leave => assert_eq!((host.approval().pending().len(), held(host)), (1, ((0, 0), (1, 0), 1))),
         Hedged => assert_eq!((probes, held(host)), (2, ((2, 0), (1, 0), 2))),
         Keeping => assert_eq!((seen.held.load(SeqCst), held(host)), (1, ((0, 0), (0, 0), 0))),
     }
@@ -253,6 +269,7 @@ async fn drop_in(room: Room, host: &Host, seen: &Arc<Seen>) {
         Keeping => Act::AnswerAtLength,
         Checked | Asked => Act::Answer,
         Cache | Ledger | Place | Running | Hedged => Act::Work,
+        Leave => Act::Do,
     };
     *seen.act.lock().unwrap() = act;
     let ahead = match room {
@@ -293,8 +310,8 @@ async fn dropping_a_call_in_each_room_gives_back_every_permit_lease_and_slot_and
         let what = format!("{room:?}, {class:?}");
         let (host, seen) = host(room, class);
         drop_in(room, &host, &seen).await;
-        let goes_on = room == Running && class.may_change();
-        if goes_on {
+        let goes_on = [Running, Leave].contains(&room) && class.may_change();
+        if goes_on && room == Running {
             // It keeps what it holds to its own end, and only then gives it back.
             assert_eq!((host.in_use(), seen.ends_of("one")), ((1, 0), vec![]), "{what}");
             sleep(seconds(5)).await;
@@ -306,7 +323,7 @@ async fn dropping_a_call_in_each_room_gives_back_every_permit_lease_and_slot_and
         assert_eq!(seen.ends_of("one"), [end], "{what}");
         let attempts = match room {
             Hedged => 2,
-            Between | Running | Keeping => 1,
+            Between | Running | Leave | Keeping => 1,
             _ => 0,
         };
         let used = host.usage_of_session(&ann("s"));
