@@ -81,6 +81,6 @@ pub use effect::{Effect, EffectClass, Gate};
 pub use host::Host;
 pub use limits::{HostLimits, Limits};
 pub use native::Native;
-pub use run::{Attempt, Runner};
+pub use run::{Asked, Attempt, Runner};
 pub use secret::{Masker, Secret, Secrets};
 pub use tell::{Artifacts, CallError, Content, ErrorKind, Event, Level, Outcome, Output, Report, Sink, Stage, Told};

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use secrecy::zeroize::Zeroizing;
 use tokio::time::Instant;
 
 pub use self::capture::Capture;
@@ -18,6 +19,7 @@ pub(crate) use self::leave::Leaves;
 pub use self::trace::span_id;
 
 use crate::call::{CallerKey, PermittedCall};
+use crate::catalog::grants::{Piece, Template};
 use crate::clock::Clock;
 use crate::effect::{Effect, Gate, Passage};
 use crate::guard::replay::Hold;
@@ -32,6 +34,10 @@ const PROGRESS_BYTES_MAX: usize = 1 << 10;
 
 /// What the smallest part of a result counts, in bytes.
 const PART_BYTES_LEAST: usize = 64;
+
+/// An effect that the operator's rules have nothing against, or somebody has allowed.
+#[derive(Debug)]
+pub struct Asked(Effect);
 
 /// Runs one attempt of a permitted call.
 ///
@@ -139,12 +145,38 @@ impl Attempt {
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready leaves no trace, and takes back the question.
-    pub async fn pass(&self, mut effect: Effect) -> Result<Passage, CallError> {
+    pub async fn pass(&self, effect: Effect) -> Result<Passage, CallError> {
+        let asked = self.ask(effect).await?;
+        self.pass_asked(asked).await
+    }
+
+    /// The first half of [`pass`](Self::pass), for a driver that has to take something up between the two which it must not
+    /// hold while a person is asked.
+    ///
+    /// # Errors
+    /// As for [`pass`](Self::pass).
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes back the question.
+    pub async fn ask(&self, mut effect: Effect) -> Result<Asked, CallError> {
         self.masker().effect_in(&mut effect);
-        if let Err(why) = self.leave_for(&effect).await {
-            self.refuse(effect, why.clone());
-            return Err(why);
+        match self.leave_for(&effect).await {
+            Ok(()) => Ok(Asked(effect)),
+            Err(why) => {
+                self.refuse(effect, why.clone());
+                Err(why)
+            }
         }
+    }
+
+    /// The second half of [`pass`](Self::pass).
+    ///
+    /// # Errors
+    /// As for [`Gate::pass`].
+    ///
+    /// # Cancel safety
+    /// As for [`Gate::pass`].
+    pub async fn pass_asked(&self, Asked(effect): Asked) -> Result<Passage, CallError> {
         let told = effect.clone();
         let passage = self.gate.pass(effect).await?;
         self.teller.tell(&Event::Effect { effect: &told });
@@ -238,10 +270,42 @@ impl Attempt {
             return Err(CallError::new(ErrorKind::CapabilityDenied, Stage::Run, denied)
                 .with_help(format!("`Native::secret(\"{name}\")` would grant it")));
         }
+        self.read(name).await
+    }
+
+    /// A text of the tool's grants with the values of its secrets, for what the host sends in the tool's place. The tool is
+    /// never shown it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where the text is none of its grants', or a secret cannot be read.
+    ///
+    /// # Cancel safety
+    /// As for [`Secrets::get`].
+    pub async fn filled(&self, template: &Template) -> Result<Zeroizing<String>, CallError> {
+        if !self.call.tool.grants.templates().any(|granted| granted == template) {
+            return Err(crate::bug!(Stage::Run, "a text that no grant has: {template}"));
+        }
+        let mut text = Zeroizing::new(String::new());
+        for piece in template.pieces() {
+            match piece {
+                Piece::Text(plain) => text.push_str(plain),
+                Piece::Secret(name) => text.push_str(self.read(name).await?.reveal()),
+            }
+        }
+        Ok(text)
+    }
+
+    async fn read(&self, name: &str) -> Result<Arc<Secret>, CallError> {
         self.teller.secrets().get(name).await.map_err(|error| {
             let message = format!("the secret `{name}` cannot be had; the host's log says more");
             CallError::new(ErrorKind::Internal, Stage::Run, message).because(error)
         })
+    }
+
+    /// What takes secrets out of a stream of bytes on its way to the tool.
+    #[must_use]
+    pub fn masking(&self) -> Stream {
+        Stream::new(self.teller.secrets().clone())
     }
 
     pub(crate) fn gate(&self) -> &Gate {

@@ -4,8 +4,10 @@
 //! sent, in its normal form, and by comparing whole parts of it: scheme, host, port, and the path segment by segment.
 
 mod dirs;
+mod inject;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +22,7 @@ use super::settings::{Bytes, Span, bytes_between, bytes_within, number_within};
 use crate::effect::EffectClass;
 
 pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
+pub use self::inject::{Basic, Inject, Piece, Template};
 
 /// The bounds of what a grant of the network may allow.
 const REQUESTS_MOST: u64 = 1_000_000;
@@ -31,6 +34,7 @@ const BODY_BYTES_MOST: u64 = 1 << 30;
 #[serde(deny_unknown_fields)]
 pub struct GrantSettings {
     /// Where requests over HTTP may go. Default: nowhere.
+    #[serde(default, deserialize_with = "inject::unread_on_the_way")]
     pub net: Option<Vec<NetGrant>>,
     /// The folders that tools may use. Default: none.
     #[serde(default, deserialize_with = "dirs::in_different_places")]
@@ -79,6 +83,10 @@ pub struct NetGrant {
     /// Whether requests that may change something carry the call's `Idempotency-Key`. Default false.
     #[serde(default)]
     pub idempotency_key: bool,
+    /// What the host puts into each request and the tool never sees: `headers`, `query` and `basic`, with secrets of the host.
+    /// Over `https` only, but for destinations on this machine or in a private network that are named as such.
+    #[serde(default, skip_serializing_if = "Inject::is_empty")]
+    pub inject: Inject,
 }
 
 /// Methods of HTTP, in capital letters.
@@ -123,6 +131,11 @@ impl Grants {
         self.dirs.iter().map(|grant| grant.access.effect()).max()
     }
 
+    /// The texts with secrets that the host fills in for the tool.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.net.iter().flat_map(|grant| grant.inject.templates())
+    }
+
     /// The grants, a line for each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
@@ -151,6 +164,10 @@ impl fmt::Display for NetGrant {
         write!(f, "{} {}", self.methods, self.to)?;
         if self.private {
             f.write_str(" (private networks too)")?;
+        }
+        let names: BTreeSet<&str> = self.inject.templates().flat_map(Template::secrets).collect();
+        if !names.is_empty() {
+            write!(f, " (with {})", names.into_iter().collect::<Vec<_>>().join(", "))?;
         }
         Ok(())
     }
@@ -265,6 +282,12 @@ impl Destination {
         host && url.scheme() == self.scheme
             && url.port_or_known_default() == Some(self.port)
             && path_matches(&self.path, &path)
+    }
+
+    /// Whether what is sent there can be read on the way.
+    #[must_use]
+    pub fn is_open_to_read(&self) -> bool {
+        self.scheme == "http"
     }
 
     /// Whether it names its host by an address, and so every address behind it.

@@ -164,7 +164,15 @@ impl Secrets {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unknown(&self, name: &str) -> SecretError {
+    /// Whether there is a secret of that name.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.sources.contains_key(name)
+    }
+
+    /// That there is none of that name, and which was perhaps meant.
+    #[must_use]
+    pub fn unknown(&self, name: &str) -> SecretError {
         let near = nearest(name, self.names()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         SecretError::new(format!("no secret is named `{name}`{near}"))
     }

@@ -30,7 +30,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::known::{SECRETS_MAX, SecretSource, Secrets};
 pub use self::mask::{MASK, Masker};
-pub(crate) use self::stream::Stream;
+pub use self::stream::Stream;
 
 /// The shortest secret, in bytes. What is shorter would be found, and masked, in words that have nothing to do with it.
 pub const SECRET_BYTES_LEAST: usize = 8;

@@ -6,7 +6,7 @@ use super::Secrets;
 
 /// A stream on its way to whoever keeps or tells it.
 #[derive(Clone, Debug)]
-pub(crate) struct Stream {
+pub struct Stream {
     secrets: Arc<Secrets>,
     /// The end of what has come, where it may be the beginning of a secret; no longer than the longest secret.
     pending: Vec<u8>,
@@ -18,7 +18,7 @@ impl Stream {
     }
 
     /// Takes a piece in, and hands out what is certain.
-    pub(crate) fn write(&mut self, bytes: &[u8], mut out: impl FnMut(&[u8])) {
+    pub fn write(&mut self, bytes: &[u8], mut out: impl FnMut(&[u8])) {
         let masker = self.secrets.masker();
         if masker.is_empty() && self.pending.is_empty() {
             return out(bytes);
@@ -33,7 +33,7 @@ impl Stream {
     }
 
     /// Hands out what is held back.
-    pub(crate) fn end(&mut self) -> Vec<u8> {
+    pub fn end(&mut self) -> Vec<u8> {
         let rest = self.rest();
         self.pending.clear();
         rest

@@ -17,6 +17,7 @@ use toolpost_core::{Attempt, CallError, ErrorKind, Stage};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::health::Watch;
+use super::inject::Veil;
 use super::pool::Lease;
 use super::reason;
 
@@ -256,6 +257,8 @@ pub(super) struct ResponseBody {
     lease: Option<Lease>,
     /// Until the answer has come to an end, where its head has not said it all.
     watch: Option<Watch>,
+    /// Where the host has put something into the request that must not come back.
+    veil: Option<Veil>,
     bound: Bound,
     /// How long the other side may be silent.
     silence_max: Duration,
@@ -268,14 +271,17 @@ impl ResponseBody {
         incoming: Incoming,
         lease: Lease,
         watch: Option<Watch>,
+        veil: Option<Veil>,
         bound: Bound,
         silence_max: Duration,
         place: OwnedSemaphorePermit,
     ) -> Self {
         let silence = Box::pin(sleep_until(Instant::now() + silence_max));
-        let mut body = ResponseBody { incoming, lease: Some(lease), watch, bound, silence_max, silence, _place: place };
+        let lease = Some(lease);
+        let mut body = ResponseBody { incoming, lease, watch, veil, bound, silence_max, silence, _place: place };
         if body.incoming.is_end_stream() {
             body.finish();
+            body.veil = None;
         }
         body
     }
@@ -290,9 +296,17 @@ impl ResponseBody {
         }
     }
 
+    /// A part as the tool may see it; nothing where it has to wait for the next one.
+    fn veiled(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        match &mut self.veil {
+            Some(veil) => veil.frame(frame),
+            None => Some(frame),
+        }
+    }
+
     /// The rest is not wanted.
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        drop(self.lease.take());
+        drop((self.lease.take(), self.veil.take()));
         if let Some(watch) = self.watch.take() {
             watch.broken(&error);
         }
@@ -307,17 +321,18 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         loop {
             if self.lease.is_none() {
-                return Poll::Ready(None);
+                let rest = self.veil.take().and_then(|mut veil| veil.end());
+                return Poll::Ready(rest.map(Ok));
             }
             match Pin::new(&mut self.incoming).poll_frame(task) {
-                Poll::Ready(None) => {
-                    self.finish();
-                    return Poll::Ready(None);
-                }
+                Poll::Ready(None) => self.finish(),
                 Poll::Ready(Some(Err(error))) => return self.fail(reason::of_answer(&error)),
                 Poll::Ready(Some(Ok(frame))) => {
                     let Some(bytes) = frame.data_ref().map(|data| data.len() as u64) else {
-                        return Poll::Ready(Some(Ok(frame)));
+                        match self.veiled(frame) {
+                            Some(frame) => return Poll::Ready(Some(Ok(frame))),
+                            None => continue,
+                        }
                     };
                     if !self.bound.take(bytes) {
                         let bytes_max = self.bound.bytes_max;
@@ -327,7 +342,9 @@ impl Body for ResponseBody {
                     if bytes > 0 {
                         let until = Instant::now() + self.silence_max;
                         self.silence.as_mut().reset(until);
-                        return Poll::Ready(Some(Ok(frame)));
+                        if let Some(frame) = self.veiled(frame) {
+                            return Poll::Ready(Some(Ok(frame)));
+                        }
                     }
                 }
                 Poll::Pending if self.silence.as_mut().poll(task).is_ready() => {
@@ -339,7 +356,7 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.lease.is_none()
+        self.lease.is_none() && self.veil.is_none()
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
+use url::{Position, Url};
 use wasmtime_wasi_http::Error;
 
 use super::address::{Resolver, System};
@@ -87,6 +88,18 @@ pub(super) struct Errand {
     pub(super) first_byte_time_max: Duration,
     pub(super) upload: Arc<Upload>,
     pub(super) life: Arc<Life>,
+}
+
+impl Errand {
+    /// A URL as HTTP/1.1 writes it.
+    pub(super) fn path(url: &Url) -> Option<Uri> {
+        url[Position::BeforePath..Position::AfterQuery].parse().ok()
+    }
+
+    /// A URL as HTTP/2 writes it.
+    pub(super) fn whole(url: &Url) -> Option<Uri> {
+        url[..Position::AfterQuery].parse().ok()
+    }
 }
 
 /// Why there is no answer.

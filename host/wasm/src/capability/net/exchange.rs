@@ -12,11 +12,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use toolpost_core::catalog::grants::NetGrant;
 use toolpost_core::effect::Passage;
 use toolpost_core::{Attempt, CallError, Effect, ErrorKind, Level, Stage};
+use url::Url;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::{AHEAD_BYTES_MAX, Bound, Draft, ResponseBody};
 use super::client::{Client, Errand, Failure};
 use super::health::Watch;
+use super::inject::{Filled, Veil};
 use super::pool::Lease;
 
 /// A request that a grant covers.
@@ -24,6 +26,7 @@ pub(super) struct Exchange {
     pub(super) attempt: Attempt,
     pub(super) client: Arc<Client>,
     pub(super) errand: Errand,
+    pub(super) url: Url,
     pub(super) effect: Effect,
     pub(super) head: http::request::Parts,
     pub(super) draft: Draft,
@@ -46,6 +49,11 @@ impl Exchange {
             self.attempt.refuse(self.effect, bound.exceeded());
             return Err(Error::HttpRequestBodySize(Some(bound.bytes_max)));
         }
+        // Before anything is held that others wait for.
+        let asked = match self.attempt.ask(self.effect.clone()).await {
+            Ok(asked) => asked,
+            Err(_) => return Err(Error::HttpRequestDenied),
+        };
         // In front of the gate: what the breaker refuses must not be on record as something that may have happened.
         let contact = match self.attempt.contact(&self.errand.peer.authority()) {
             Ok(contact) => contact,
@@ -56,7 +64,11 @@ impl Exchange {
             }
         };
         let watch = Watch::new(contact, &self.errand);
-        let passage = match self.attempt.pass(self.effect.clone()).await {
+        if let Err(why) = self.inject().await {
+            self.attempt.refuse(self.effect, why);
+            return Err(Error::InternalError(None));
+        }
+        let passage = match self.attempt.pass_asked(asked).await {
             Ok(passage) => passage,
             Err(refusal) => {
                 if refusal.kind != ErrorKind::Cancelled {
@@ -66,18 +78,33 @@ impl Exchange {
             }
         };
         let answered = self.bound("the answer", self.grant.max_response.0, "max_response");
+        let veil = Veil::over(&self.grant.inject, &self.attempt);
         let Exchange { attempt, client, errand, effect, head, draft, silence_max, place, .. } = self;
         let body = draft.send(bound, errand.life.clone(), errand.upload.clone());
         match client.send(&errand, Request::from_parts(head, body)).await {
             Ok((response, lease)) => {
                 passage.done();
-                whole(response, lease, watch, answered, silence_max, place)
+                whole(response, lease, watch, veil, answered, silence_max, place)
             }
             Err(failure) => {
                 watch.failed(&failure);
                 Err(failed(failure, passage, &attempt, &errand, &effect))
             }
         }
+    }
+
+    /// Puts in what the tool must not see. It was allowed what it asked for by here, and nobody is asked any more.
+    async fn inject(&mut self) -> Result<(), CallError> {
+        if self.grant.inject.is_empty() {
+            return Ok(());
+        }
+        let filled = Filled::of(&self.grant.inject, &self.attempt).await?;
+        filled.put(&mut self.head.headers, &mut self.url);
+        let unfit =
+            || CallError::new(ErrorKind::Internal, Stage::Run, "the URL cannot be sent with what belongs in it");
+        self.errand.path = Errand::path(&self.url).ok_or_else(unfit)?;
+        self.errand.whole = Errand::whole(&self.url).ok_or_else(unfit)?;
+        Ok(())
     }
 
     fn bound(&self, what: &'static str, bytes_max: u64, key: &'static str) -> Bound {
@@ -115,14 +142,18 @@ fn whole(
     response: Response<Incoming>,
     lease: Lease,
     watch: Watch,
+    veil: Option<Veil>,
     bound: Bound,
     silence_max: Duration,
     place: OwnedSemaphorePermit,
 ) -> Result<Response<WasiBody>, Error> {
     use hyper::body::Body as _;
 
-    let (head, incoming) = response.into_parts();
+    let (mut head, incoming) = response.into_parts();
     let watch = watch.begun(&head);
+    if let Some(veil) = &veil {
+        veil.head(&mut head.headers);
+    }
     if !bound.fits(incoming.size_hint().lower()) {
         bound.attempt.keep_from(bound.exceeded());
         let error = Error::HttpResponseBodySize(Some(bound.bytes_max));
@@ -131,6 +162,6 @@ fn whole(
         }
         return Err(error);
     }
-    let body = ResponseBody::new(incoming, lease, watch, bound, silence_max, place);
+    let body = ResponseBody::new(incoming, lease, watch, veil, bound, silence_max, place);
     Ok(Response::from_parts(head, body.boxed_unsync()))
 }

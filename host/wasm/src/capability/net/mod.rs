@@ -19,6 +19,7 @@ mod reason;
 // One request, and what its end says about the server
 mod exchange;
 mod health;
+mod inject;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -147,6 +148,7 @@ impl Handle {
             attempt: self.attempt.clone(),
             client: self.client.clone(),
             errand,
+            url,
             effect,
             head,
             draft,
@@ -190,8 +192,8 @@ impl Handle {
                 port: url.port_or_known_default().ok_or_else(invalid)?,
                 reach,
             },
-            path: url[Position::BeforePath..Position::AfterQuery].parse().map_err(|_| invalid())?,
-            whole: url[..Position::AfterQuery].parse().map_err(|_| invalid())?,
+            path: Errand::path(url).ok_or_else(invalid)?,
+            whole: Errand::whole(url).ok_or_else(invalid)?,
             host: HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]).map_err(|_| invalid())?,
             connect_time_max: within(options.and_then(|options| options.connect_timeout)),
             first_byte_time_max: within(options.and_then(|options| options.first_byte_timeout)),
