@@ -6,7 +6,8 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 10] = ["text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders", "files", "disk"];
+const GUESTS: [&str; 12] =
+    ["text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders", "files", "disk", "notes", "keys"];
 
 /// The page of a run in an empty folder.
 fn run(args: &[&str]) -> String {

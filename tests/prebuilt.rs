@@ -124,6 +124,16 @@ fn disk_is_built_from_its_sources() {
 }
 
 #[test]
+fn notes_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("notes");
+}
+
+#[test]
+fn keys_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("keys");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use serde_json::{Value, json};
-use toolpost_core::catalog::grants::{Denied, Destination, DirAccess, GrantSettings, Grants};
+use toolpost_core::catalog::grants::{Denied, Destination, DirAccess, GrantSettings, Grants, KvAccess};
 use toolpost_core::{EffectClass, Native};
 use url::Url;
 
@@ -149,7 +149,7 @@ fn a_grant_is_read_whole_or_not_at_all() {
 fn the_grants_of_a_tool_take_the_place_of_its_components() {
     let above = grants(json!([{"to": "https://a.org/**"}])).unwrap();
     assert_eq!(above.clone().with(&GrantSettings::default()), above);
-    assert_eq!(above.with(&GrantSettings { net: Some(Vec::new()), dirs: None }), Grants::default());
+    assert_eq!(above.with(&GrantSettings { net: Some(Vec::new()), ..GrantSettings::default() }), Grants::default());
 }
 
 #[test]
@@ -249,4 +249,45 @@ fn a_pattern_that_matches_nothing_is_an_error() {
         let error = dirs(json!([{"host": "a", "guest": "/a", "deny": [pattern]}])).unwrap_err();
         assert!(error.contains("write for example \"**/.env\" or \"secret/**\""), "{pattern}: {error}");
     }
+}
+
+fn kv(kv: Value) -> Result<Grants, String> {
+    let settings: Result<GrantSettings, _> = serde_json::from_value(json!({ "kv": kv }));
+    settings.map(|settings| Grants::default().with(&settings)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_bucket_is_read_and_nothing_more_unless_more_is_said() {
+    let granted = kv(json!([{"bucket": "notes"}])).unwrap();
+    let grant = &granted.kv[0];
+    assert_eq!((grant.access, grant.store.as_str(), grant.prefix.as_str()), (KvAccess::Read, "default", ""));
+    assert_eq!((grant.max_value.0, grant.max_keys, grant.max_bytes.0), (1 << 20, 10_000, 64 << 20));
+    assert_eq!(granted.lines(), ["kv read notes (in the store default)"]);
+    assert_eq!((granted.kv_effect(), Grants::default().kv_effect()), (Some(EffectClass::Reads), None));
+    let shared = json!({"bucket": "b", "access": "write", "namespace": "team", "prefix": "a/", "store": "fast"});
+    let granted = kv(json!([{"bucket": "notes"}, shared])).unwrap();
+    assert_eq!(granted.lines()[1], "kv write b (in the store fast, shared as team, under a/)");
+    assert_eq!(granted.kv_effect(), Some(EffectClass::Writes));
+}
+
+#[test]
+fn a_bucket_that_cannot_be_meant_is_an_error() {
+    let fault = |grant: Value| kv(json!([grant])).unwrap_err();
+    for name in ["", "a/b", "a b", "../notes", "ä", &"x".repeat(65)] {
+        for key in ["bucket", "store", "namespace"] {
+            let mut grant = json!({"bucket": "notes"});
+            grant[key] = name.into();
+            assert!(fault(grant).contains("is no name: it has 1 to 64 letters"), "{key} {name}");
+        }
+    }
+    assert!(fault(json!({"bucket": "a", "prefix": "a\n"})).contains("characters that no key should have"));
+    assert!(fault(json!({"bucket": "a", "prefix": "x".repeat(257)})).contains("this prefix is too long"));
+    assert!(fault(json!({"bucket": "a", "max_value": "17 MiB"})).contains("16"));
+    assert!(fault(json!({"bucket": "a", "max_keys": -1})).contains("from 0 to 100000000"));
+    assert!(fault(json!({"bucket": "a", "acess": "write"})).contains("unknown field `acess`"));
+    assert!(fault(json!({})).contains("missing field `bucket`"));
+    assert_eq!(
+        kv(json!([{"bucket": "a"}, {"bucket": "a", "prefix": "x"}])).unwrap_err(),
+        "two buckets are granted as `a`; give one of them another name"
+    );
 }

@@ -4,6 +4,7 @@
 //! do not fit is not served at all.
 
 mod components;
+mod kv;
 mod listeners;
 mod said;
 
@@ -20,6 +21,7 @@ use toolpost_core::guard::replay::Ledger;
 use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Secrets, Sink, Tool};
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
+pub(crate) use self::kv::KvStores;
 pub(crate) use self::listeners::Listeners;
 use crate::approve;
 use crate::reload::Made;
@@ -265,10 +267,11 @@ impl Builder {
         let mut catalog = Catalog::default();
         let mut components = Vec::new();
         let sources = self.sources(&mut faults);
+        made.kv = KvStores::new(&self.settings, store.as_ref(), &before.kv);
         self.natives(&mut catalog, &mut faults);
         let mut limits = self.settings.host_limits();
         if !sources.is_empty() {
-            match self.engine(before) {
+            match self.engine(before, &made.kv) {
                 Ok((options, engine)) => {
                     made.engine = Some((options, engine.clone()));
                     let possible = engine.max_parallel();
@@ -372,8 +375,8 @@ impl Builder {
         }
     }
 
-    fn engine(&self, before: &Made) -> Result<(EngineOptions, Arc<Engine>), String> {
-        let options = self.settings.engine_options();
+    fn engine(&self, before: &Made, kv: &KvStores) -> Result<(EngineOptions, Arc<Engine>), String> {
+        let options = EngineOptions { kv: kv.options(), ..self.settings.engine_options() };
         if let Some(engine) = before.engine_for(&options) {
             return Ok(engine);
         }

@@ -16,7 +16,7 @@ use toolpost_core::Host;
 use toolpost_wasm::{Component, Engine, EngineOptions};
 
 use crate::approve::Webhook;
-use crate::build::{Builder, Fault, Faults, Listeners, Loaded};
+use crate::build::{Builder, Fault, Faults, KvStores, Listeners, Loaded};
 use crate::settings::{self, Settings};
 
 /// What a host was made of.
@@ -29,6 +29,7 @@ pub(crate) struct Made {
     /// Who is asked over the network; none where the settings name nobody.
     pub(crate) webhook: Option<Arc<Webhook>>,
     pub(crate) listeners: Listeners,
+    pub(crate) kv: KvStores,
 }
 
 impl Made {

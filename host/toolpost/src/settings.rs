@@ -2,6 +2,7 @@
 //! and all errors of a file are found together.
 
 mod approval;
+mod kv;
 mod read;
 mod schema;
 mod telling;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use sha2::{Digest as _, Sha256};
+use toolpost_core::catalog::grants::KvName;
 use toolpost_core::catalog::settings::{bytes_between, bytes_within, number_within};
 use toolpost_core::check::approve::Rules;
 use toolpost_core::check::authorize::Access;
@@ -24,6 +26,7 @@ use toolpost_core::{Cast, HostLimits};
 use toolpost_wasm::EngineOptions;
 
 pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
+pub use self::kv::{EmbeddedSettings, KvSettings, MemorySettings};
 pub use self::read::Fault;
 pub use self::schema::schema;
 pub use self::telling::{LogSettings, TelemetrySettings};
@@ -75,6 +78,9 @@ pub struct Settings {
     /// Where the host keeps what must survive it.
     #[serde(default)]
     pub store: StoreSettings,
+    /// The stores of keys and values, by the name that grants of buckets give. Without one, `default` is in the host's store.
+    #[serde(default)]
+    pub kv: BTreeMap<KvName, KvSettings>,
     /// How results are kept that are too long for their reader.
     #[serde(default)]
     pub artifacts: ArtifactSettings,

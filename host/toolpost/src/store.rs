@@ -13,6 +13,9 @@ mod key;
 // What was done under which key
 pub mod ledger;
 
+// What tools keep
+pub mod kv;
+
 // What was called, and what came of it
 pub mod log;
 
@@ -42,6 +45,7 @@ const SQLITE_BUSY: u32 = 5;
 
 /// The files of the databases.
 const STATE: &str = "state.db";
+const KV: &str = "kv.db";
 const LOG: &str = "log.db";
 
 /// The folder of a host, with all that it keeps.
@@ -49,6 +53,7 @@ const LOG: &str = "log.db";
 pub struct Store {
     dir: PathBuf,
     state: OnceCell<Database>,
+    kv: OnceCell<Database>,
     log: OnceCell<Database>,
 }
 
@@ -96,7 +101,7 @@ impl StoreError {
 impl Store {
     /// The store in that folder. Nothing is read or made yet.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
-        Store { dir: dir.into(), state: OnceCell::new(), log: OnceCell::new() }
+        Store { dir: dir.into(), state: OnceCell::new(), kv: OnceCell::new(), log: OnceCell::new() }
     }
 
     /// The folder.
@@ -127,6 +132,18 @@ impl Store {
     pub async fn state(&self) -> Result<&Database, StoreError> {
         let open = || Database::open(&self.dir, STATE, SqliteSynchronous::Full, include_str!("store/state.sql"));
         self.state.get_or_try_init(open).await
+    }
+
+    /// Keys and values of tools, with commits as safe as those of [`Store::state`].
+    ///
+    /// # Errors
+    /// As for [`Store::state`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::state`].
+    pub async fn kv(&self) -> Result<&Database, StoreError> {
+        let open = || Database::open(&self.dir, KV, SqliteSynchronous::Full, include_str!("store/kv.sql"));
+        self.kv.get_or_try_init(open).await
     }
 
     /// What is only told: after a power cut the last entries may be missing (`synchronous = NORMAL`).

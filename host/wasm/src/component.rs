@@ -18,6 +18,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::cache::hex;
 use crate::capability::dirs::driver::Driver;
+use crate::capability::kv::Stores;
 use crate::capability::net::client::Client;
 use crate::docs::{self, Documentation};
 use crate::engine::Engine;
@@ -54,6 +55,7 @@ pub struct Component {
     linked: Arc<InstancePre<State>>,
     client: Arc<Client>,
     files: Arc<Driver>,
+    stores: Arc<Stores>,
     fuel: bool,
 }
 
@@ -184,6 +186,7 @@ impl Engine {
             linked: Arc::new(linked),
             client: self.client.clone(),
             files: self.files.clone(),
+            stores: self.stores.clone(),
             fuel: self.fuel,
         })
     }
@@ -288,7 +291,11 @@ impl Component {
         if !grants.dirs.is_empty() && !self.asks_for("wasi:filesystem/preopens@") {
             return useless("dirs", "wasi:filesystem/preopens");
         }
-        self.files.open(&grants.dirs).map(drop)
+        if !grants.kv.is_empty() && !self.asks_for("wasi:keyvalue/store@") {
+            return useless("kv", "wasi:keyvalue/store");
+        }
+        self.files.open(&grants.dirs)?;
+        self.stores.open(&grants.kv).map(drop)
     }
 
     fn asks_for(&self, interface: &str) -> bool {
@@ -319,9 +326,9 @@ impl Component {
         self.takes(&Grants::default().with(&settings.grants))?;
         let grants = base.grants.clone().with(&settings.grants);
         let reach = self.effect(&grants);
-        let roots = self.files.open(&grants.dirs)?;
+        let (roots, buckets) = (self.files.open(&grants.dirs)?, self.stores.open(&grants.kv)?);
         let result = function.result.as_ref();
-        let runner = Exported::new(&self.linked, function.index, result, &self.client, roots, self.fuel);
+        let runner = Exported::new(&self.linked, function.index, result, &self.client, roots, buckets, self.fuel);
         let mut tool = Tool {
             name,
             description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),

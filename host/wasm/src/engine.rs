@@ -14,6 +14,8 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 use crate::cache::Cache;
 use crate::capability;
 use crate::capability::dirs::driver::Driver;
+use crate::capability::kv::Stores;
+use crate::capability::kv::backend::KvOptions;
 use crate::capability::net::client::{Client, NetOptions};
 use crate::state::State;
 
@@ -37,6 +39,8 @@ pub struct EngineOptions {
     pub cache_bytes_max: u64,
     /// How tools that were granted the network reach it.
     pub net: NetOptions,
+    /// Where keys and values are kept.
+    pub kv: KvOptions,
     /// Whether operations are counted; on by default. Without it a guest that spins holds its worker until it ends: only
     /// for measuring what the counting costs.
     pub fuel: bool,
@@ -50,6 +54,7 @@ impl Default for EngineOptions {
             cache_dir: None,
             cache_bytes_max: 1 << 30,
             net: NetOptions::default(),
+            kv: KvOptions::default(),
             fuel: true,
         }
     }
@@ -72,6 +77,7 @@ pub struct Engine {
     pub(crate) fuel: bool,
     pub(crate) client: Arc<Client>,
     pub(crate) files: Arc<Driver>,
+    pub(crate) stores: Arc<Stores>,
     max_parallel: usize,
     allocation: Allocation,
 }
@@ -111,8 +117,9 @@ impl Engine {
         };
         let client = Arc::new(Client::new(&options.net));
         let files = Arc::new(Driver::new());
+        let stores = Arc::new(Stores::new(&options.kv));
         let EngineOptions { fuel, max_parallel, .. } = *options;
-        Ok(Engine { engine, linker, cache, fuel, client, files, max_parallel, allocation })
+        Ok(Engine { engine, linker, cache, fuel, client, files, stores, max_parallel, allocation })
     }
 
     /// Calls that can run at once: as many as were asked for, or fewer where the operating system would run out of memory

@@ -20,6 +20,8 @@ pub enum Power {
     Environment,
     /// Files.
     Files,
+    /// Keys and values.
+    Keys,
     /// Sockets.
     Sockets,
     /// Requests over HTTP.
@@ -51,6 +53,7 @@ impl Power {
             _ if path.starts_with("wasi:clocks/") => Power::Clocks,
             _ if path.starts_with("wasi:random/") => Power::Random,
             _ if path.starts_with("wasi:filesystem/") => Power::Files,
+            _ if path.starts_with("wasi:keyvalue/") || path.starts_with("toolpost:kv/") => Power::Keys,
             _ if path.starts_with("wasi:sockets/") => Power::Sockets,
             _ if path.starts_with("wasi:http/") => Power::Http,
             _ => Power::Other,
@@ -67,6 +70,7 @@ impl Power {
             Power::Stdio => "standard input and output",
             Power::Environment => "environment and arguments",
             Power::Files => "files",
+            Power::Keys => "keys and values",
             Power::Sockets => "sockets",
             Power::Http => "HTTP requests",
             Power::Other => "an interface of the embedding program",
@@ -85,6 +89,7 @@ impl Power {
         match self {
             Power::Environment | Power::Sockets => true,
             Power::Files => grants.dirs.is_empty(),
+            Power::Keys => grants.kv.is_empty(),
             Power::Http => grants.net.is_empty(),
             _ => false,
         }
@@ -97,6 +102,7 @@ impl Power {
         match self {
             Power::Other => EffectClass::Open,
             Power::Files => grants.dirs_effect().unwrap_or(EffectClass::Pure),
+            Power::Keys => grants.kv_effect().unwrap_or(EffectClass::Pure),
             Power::Http => grants.net_effect().unwrap_or(EffectClass::Pure),
             _ => EffectClass::Pure,
         }
@@ -109,7 +115,7 @@ impl Power {
             Power::Stdio => "captured",
             power if power.is_given() => "given",
             power if power.is_closed(grants) => "closed",
-            Power::Files | Power::Http => "granted",
+            Power::Files | Power::Keys | Power::Http => "granted",
             _ => "open",
         }
     }

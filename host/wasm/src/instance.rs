@@ -14,6 +14,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::answer::Answer;
 use crate::capability::dirs::driver::Roots;
+use crate::capability::kv::Buckets;
 use crate::capability::net::client::Client;
 use crate::engine::YIELD_FUEL;
 use crate::state::State;
@@ -28,6 +29,7 @@ pub(crate) struct Exported {
     answer: Answer,
     client: Arc<Client>,
     roots: Arc<Roots>,
+    buckets: Arc<Buckets>,
     fuel: bool,
 }
 
@@ -38,10 +40,11 @@ impl Exported {
         result: Option<&Shape>,
         client: &Arc<Client>,
         roots: Roots,
+        buckets: Buckets,
         fuel: bool,
     ) -> Self {
-        let (client, roots) = (client.clone(), Arc::new(roots));
-        Exported { linked: linked.clone(), index, answer: Answer::of(result), client, roots, fuel }
+        let (client, roots, buckets) = (client.clone(), Arc::new(roots), Arc::new(buckets));
+        Exported { linked: linked.clone(), index, answer: Answer::of(result), client, roots, buckets, fuel }
     }
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
@@ -74,7 +77,7 @@ struct Running {
 impl Running {
     fn start(exported: &Exported, attempt: &Attempt) -> wasmtime::Result<Self> {
         let limits = attempt.call.tool.limits;
-        let state = State::new(attempt.clone(), &exported.client, &exported.roots);
+        let state = State::new(attempt.clone(), &exported.client, &exported.roots, &exported.buckets);
         let mut store = Store::new(exported.linked.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.result_bytes_max).unwrap_or(usize::MAX));

@@ -26,6 +26,8 @@ mod trap;
 mod turn;
 mod value;
 
+pub use capability::kv::backend as kv;
+pub use capability::kv::memory::Memory;
 pub use capability::net::address::Resolver;
 pub use capability::net::client::NetOptions;
 pub use component::{COMPONENT_BYTES_MAX, Component, Function, LoadError, Refusal};

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capability;
 use crate::capability::dirs::driver::Roots;
+use crate::capability::kv::Buckets;
 use crate::capability::net::client::Client;
 use crate::limits::Limiter;
 use crate::turn::Turns;
@@ -26,12 +27,14 @@ pub struct State {
     /// It goes before the table, too: nothing is changed behind the end.
     dirs: Option<capability::dirs::Handle>,
     roots: Arc<Roots>,
+    kv: Option<capability::kv::Handle>,
+    buckets: Arc<Buckets>,
     http: WasiHttpCtx,
     table: ResourceTable,
 }
 
 impl State {
-    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, roots: &Arc<Roots>) -> Self {
+    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, roots: &Arc<Roots>, buckets: &Arc<Buckets>) -> Self {
         let limits = attempt.call.tool.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles_max as usize);
@@ -42,6 +45,8 @@ impl State {
             client: client.clone(),
             dirs: None,
             roots: roots.clone(),
+            kv: None,
+            buckets: buckets.clone(),
             http: capability::net::context(),
             table,
             turns: Turns::new(attempt.started, attempt.clock.clone()),
@@ -66,6 +71,13 @@ impl State {
         self.turns.enter();
         let handle = self.dirs.get_or_insert_with(|| capability::dirs::Handle::new(&self.attempt, &self.roots));
         capability::dirs::View { handle, table: &mut self.table }
+    }
+
+    /// The granted buckets.
+    pub(crate) fn keys(&mut self) -> capability::kv::View<'_> {
+        self.turns.enter();
+        let handle = self.kv.get_or_insert_with(|| capability::kv::Handle::new(&self.attempt, &self.buckets));
+        capability::kv::View { handle, table: &mut self.table }
     }
 
     /// The turns of the attempt.

@@ -5,6 +5,7 @@
 
 mod dirs;
 mod inject;
+mod kv;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use crate::effect::EffectClass;
 
 pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
 pub use self::inject::{Basic, Inject, Piece, Template};
+pub use self::kv::{KeyPrefix, KvAccess, KvGrant, KvName};
 
 /// The bounds of what a grant of the network may allow.
 const REQUESTS_MOST: u64 = 1_000_000;
@@ -39,6 +41,9 @@ pub struct GrantSettings {
     /// The folders that tools may use. Default: none.
     #[serde(default, deserialize_with = "dirs::in_different_places")]
     pub dirs: Option<Vec<DirGrant>>,
+    /// The buckets of keys and values that tools may use. Default: none.
+    #[serde(default, deserialize_with = "kv::of_different_names")]
+    pub kv: Option<Vec<KvGrant>>,
 }
 
 /// What a tool has been granted.
@@ -50,6 +55,9 @@ pub struct Grants {
     /// The folders that it may use.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dirs: Vec<DirGrant>,
+    /// The buckets of keys and values that it may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kv: Vec<KvGrant>,
 }
 
 /// Requests over HTTP to one destination.
@@ -116,7 +124,11 @@ impl Grants {
     /// These grants, with what settings say over them.
     #[must_use]
     pub fn with(self, settings: &GrantSettings) -> Self {
-        Grants { net: settings.net.clone().unwrap_or(self.net), dirs: settings.dirs.clone().unwrap_or(self.dirs) }
+        Grants {
+            net: settings.net.clone().unwrap_or(self.net),
+            dirs: settings.dirs.clone().unwrap_or(self.dirs),
+            kv: settings.kv.clone().unwrap_or(self.kv),
+        }
     }
 
     /// How far a tool may reach with the network that it has been granted; nothing without such a grant.
@@ -136,11 +148,19 @@ impl Grants {
         self.net.iter().flat_map(|grant| grant.inject.templates())
     }
 
+    /// How far a tool may reach with the buckets that it has been granted; nothing without one.
+    #[must_use]
+    pub fn kv_effect(&self) -> Option<EffectClass> {
+        self.kv.iter().map(|grant| grant.access.effect()).max()
+    }
+
     /// The grants, a line for each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let net = self.net.iter().map(|grant| format!("net {grant}"));
-        net.chain(self.dirs.iter().map(|grant| format!("dirs {grant}"))).collect()
+        let dirs = self.dirs.iter().map(|grant| format!("dirs {grant}"));
+        let kv = self.kv.iter().map(|grant| format!("kv {grant}"));
+        net.chain(dirs).chain(kv).collect()
     }
 }
 

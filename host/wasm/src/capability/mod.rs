@@ -6,6 +6,7 @@ pub(crate) mod wasi;
 
 // The outside, as far as it is granted
 pub(crate) mod dirs;
+pub(crate) mod kv;
 pub(crate) mod net;
 
 // The call itself
@@ -21,5 +22,6 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     wasi::link(linker)?;
     dirs::link(linker)?;
     net::link(linker)?;
+    kv::link(linker)?;
     tool::link(linker)
 }
