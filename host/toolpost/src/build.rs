@@ -219,6 +219,7 @@ impl Builder {
         let keeps = store.clone().map_or(Keeps::InMemory, Keeps::At);
         let loaded = Builder { keeps, ..self }.load_after(Made::default(), progress).await;
         loaded.made.listeners.look_at(&loaded.host);
+        loaded.made.kv.look_at(&loaded.host);
         if let Some(store) = store {
             orders::follow(store, &loaded.host.breakers()).await;
         }
@@ -267,7 +268,9 @@ impl Builder {
         let mut catalog = Catalog::default();
         let mut components = Vec::new();
         let sources = self.sources(&mut faults);
-        made.kv = KvStores::new(&self.settings, store.as_ref(), &before.kv);
+        let (kv, missing) = KvStores::new(&self.settings, store.as_ref(), &before.kv);
+        faults.extend(missing.into_iter().map(|message| Fault { subject: "the settings".into(), message }));
+        made.kv = kv;
         self.natives(&mut catalog, &mut faults);
         let mut limits = self.settings.host_limits();
         if !sources.is_empty() {

@@ -34,6 +34,9 @@ pub mod store;
 // What nobody may see
 mod secrets;
 
+// What tools keep
+pub mod kv;
+
 // Who is asked
 pub mod approve;
 

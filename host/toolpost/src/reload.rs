@@ -174,6 +174,7 @@ impl Reloader {
         };
         self.host.replace(&loaded.host);
         loaded.made.listeners.look_at(&self.host);
+        loaded.made.kv.look_at(&loaded.host);
         *made = loaded.made;
         Ok(reloaded)
     }

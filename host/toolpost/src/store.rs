@@ -13,9 +13,6 @@ mod key;
 // What was done under which key
 pub mod ledger;
 
-// What tools keep
-pub mod kv;
-
 // What was called, and what came of it
 pub mod log;
 
@@ -142,7 +139,7 @@ impl Store {
     /// # Cancel safety
     /// As for [`Store::state`].
     pub async fn kv(&self) -> Result<&Database, StoreError> {
-        let open = || Database::open(&self.dir, KV, SqliteSynchronous::Full, include_str!("store/kv.sql"));
+        let open = || Database::open(&self.dir, KV, SqliteSynchronous::Full, include_str!("kv/sqlite.sql"));
         self.kv.get_or_try_init(open).await
     }
 

@@ -1,11 +1,16 @@
 //! Where keys and values are kept: the stores to which grants of buckets lead.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-use toolpost_core::catalog::settings::Span;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use toolpost_core::catalog::settings::{Span, number_within};
 use toolpost_wasm::kv::TIME_MAX;
+
+/// The most connections to one server.
+const CONNECTIONS_MOST: u64 = 1_000;
 
 /// A store of keys and values.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -15,6 +20,8 @@ pub enum KvSettings {
     Sqlite(EmbeddedSettings),
     /// In memory: it ends with the program.
     Memory(MemorySettings),
+    /// A server that speaks Redis' protocol.
+    Redis(ServerSettings),
 }
 
 /// An embedded database.
@@ -29,6 +36,59 @@ pub struct EmbeddedSettings {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemorySettings {}
+
+/// A server that speaks Redis' protocol.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// The secret that is its URL, for example "${secret:REDIS_URL}"; must be given.
+    pub url: SecretName,
+    /// Connections to it, 1 to 1000. Default 8.
+    #[serde(default = "connections", deserialize_with = "connections_within")]
+    #[schemars(range(min = 1, max = CONNECTIONS_MOST))]
+    pub pool: usize,
+    /// How long one piece of work may take. Default "5s".
+    #[serde(default = "time")]
+    pub timeout: Span,
+}
+
+/// A secret of the host, in the place where its value is to be: "${secret:NAME}".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretName(String);
+
+impl SecretName {
+    /// The name under which the secret stands in `[secrets]`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let name = text.strip_prefix("${secret:").and_then(|rest| rest.strip_suffix('}'));
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let name = name.filter(|name| (1..=64).contains(&name.len()) && name.bytes().all(plain));
+        // What was written instead is perhaps a secret.
+        let wrong = || D::Error::custom("expected a secret of `[secrets]`, for example \"${secret:REDIS_URL}\"");
+        name.map(|name| SecretName(name.to_owned())).ok_or_else(wrong)
+    }
+}
+
+impl JsonSchema for SecretName {
+    fn schema_name() -> Cow<'static, str> {
+        "SecretName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A secret of the host: \"${secret:NAME}\".",
+            "type": "string",
+            "pattern": r"^\$\{secret:[A-Za-z0-9_-]{1,64}\}$",
+        })
+    }
+}
 
 impl Default for EmbeddedSettings {
     fn default() -> Self {
@@ -48,7 +108,29 @@ impl KvSettings {
     pub fn time_max(&self) -> Duration {
         match self {
             KvSettings::Sqlite(embedded) => embedded.timeout.0,
+            KvSettings::Redis(server) => server.timeout.0,
             KvSettings::Memory(_) => TIME_MAX,
         }
     }
+
+    /// The secret that it needs.
+    pub(crate) fn secret(&self) -> Option<&SecretName> {
+        match self {
+            KvSettings::Redis(server) => Some(&server.url),
+            KvSettings::Sqlite(_) | KvSettings::Memory(_) => None,
+        }
+    }
+}
+
+fn connections() -> usize {
+    8
+}
+
+fn time() -> Span {
+    Span(TIME_MAX)
+}
+
+fn connections_within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let number = number_within::<_, _, 1, CONNECTIONS_MOST>(deserializer)?;
+    Ok(number.unwrap_or_else(connections))
 }

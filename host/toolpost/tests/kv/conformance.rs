@@ -38,7 +38,7 @@ macro_rules! suite {
             async fn $test() {
                 match $make().await {
                     Some((backend, _held)) => $crate::conformance::$test(backend).await,
-                    None => println!("skipped: there is no server for {}", stringify!($name)),
+                    None => $crate::skipped(stringify!($name)),
                 }
             }
         )*

@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod conformance;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod server;
 
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use toolpost::Store;
-use toolpost::store::kv::KvTable;
+use toolpost::kv::sqlite::KvTable;
 use toolpost::wasm::Memory;
 use toolpost::wasm::kv::Backend;
 
@@ -27,6 +31,13 @@ async fn in_sqlite() -> Option<Made> {
 
 suite!(memory, in_memory);
 suite!(sqlite, in_sqlite);
+#[cfg(feature = "redis")]
+suite!(on_redis, redis::of_its_own);
+
+#[expect(clippy::print_stdout, reason = "whoever looks is to know")]
+fn skipped(what: &str) {
+    println!("skipped: there is no {what} on this machine");
+}
 
 #[tokio::test]
 async fn what_is_in_the_store_is_there_in_the_next_life_of_the_host() {

@@ -53,6 +53,9 @@ pub(super) struct Set {
 
 impl Bucket {
     pub(super) async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let whole = self.keys(Act::Get, keys.iter().map(String::as_str))?;
         let (contact, passages) = self.leave(Act::Get, &keys, |_| None).await?;
         let found = self.fetch(&whole).await;
@@ -125,6 +128,9 @@ impl Bucket {
 
     /// Makes changes. The first that could not be made is the error.
     pub(super) async fn change(&self, act: Act, changes: Vec<(String, Change)>) -> Result<Vec<Changed>, Error> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
         let share = &self.share;
         let whole = self.keys(act, changes.iter().map(|(key, _)| key.as_str()))?;
         let (keys, changes): (Vec<String>, Vec<Change>) = changes.into_iter().unzip();

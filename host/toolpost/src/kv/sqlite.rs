@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use toolpost_wasm::kv::{Backend, Change, Changed, Entry, Fault, Range, Scope, Step};
 
-use super::{Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Keeps keys and values in a host's store.
 pub struct KvTable {
