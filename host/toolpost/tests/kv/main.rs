@@ -10,11 +10,12 @@ mod server;
 
 use std::sync::Arc;
 
+use serde_json::json;
 use tempfile::TempDir;
-use toolpost::Store;
 use toolpost::kv::sqlite::KvTable;
 use toolpost::wasm::Memory;
 use toolpost::wasm::kv::Backend;
+use toolpost::{Builder, Call, Settings, Store};
 
 /// A backend, and what it needs for as long as it is used.
 type Made = (Arc<dyn Backend>, Option<Box<dyn Send>>);
@@ -48,4 +49,30 @@ async fn what_is_in_the_store_is_there_in_the_next_life_of_the_host() {
     table().change(&scope, vec![set]).await.pop().unwrap().unwrap();
     let found = table().get(&scope, &["a".to_owned()]).await.unwrap();
     assert_eq!(found[0].as_ref().unwrap().value, b"1");
+}
+
+#[tokio::test]
+async fn what_is_in_memory_stays_when_the_settings_are_read_again_and_say_the_same_of_it() {
+    let folder = TempDir::new().unwrap();
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest-examples/prebuilt/keys.wasm");
+    let settings = |more: &str| {
+        let text = format!(
+            "[store]\ndir = \"kept\"\n[kv.fast]\nkind = \"memory\"\n{more}\n[components.keys]\npath = \"{guest}\"\n\
+             grants.kv = [{{ bucket = \"b\", access = \"write\", store = \"fast\" }}]\n"
+        );
+        Settings::parse(&text, &folder.path().join("toolpost.toml")).unwrap()
+    };
+    let loaded = Builder::new().settings(settings("")).load().await;
+    assert_eq!(loaded.faults, []);
+    let reloader = loaded.reloader("toolpost.toml");
+    let count = async || {
+        let call = Call::new("keys_count", json!({"bucket": "b", "key": "n"}));
+        reloader.host().call(call).await.result.unwrap().value
+    };
+    assert_eq!(count().await, json!(1));
+    for more in ["", "[kv.other]\nkind = \"memory\"", "[host]\nmax_parallel = 2"] {
+        let before = count().await.as_i64().unwrap();
+        reloader.reload_with(settings(more)).await.unwrap();
+        assert_eq!(count().await, json!(before + 1), "{more}");
+    }
 }

@@ -36,6 +36,8 @@ impl Redis {
     /// The server whose URL is that secret, with so many connections at most. Nothing is connected to yet.
     #[must_use]
     pub fn new(vault: Vault, url: String, connections_max: usize, connect_time_max: Duration) -> Self {
+        // Somebody else in this program may have chosen another one; that one stands.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let (change, list) = (Script::new(include_str!("change.lua")), Script::new(include_str!("list.lua")));
         Redis { vault, url, connect_time_max, pool: Pool::new(connections_max), change, list }
     }
