@@ -26,7 +26,7 @@ use toolpost_core::{Cast, HostLimits};
 use toolpost_wasm::EngineOptions;
 
 pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
-pub use self::kv::{EmbeddedSettings, KvSettings, MemorySettings, SecretName, ServerSettings};
+pub use self::kv::{EmbeddedSettings, KvSettings, MemorySettings, SecretName, ServerSettings, TableSettings};
 pub use self::read::Fault;
 pub use self::schema::schema;
 pub use self::telling::{LogSettings, TelemetrySettings};

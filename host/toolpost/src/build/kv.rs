@@ -69,12 +69,28 @@ impl KvStores {
                 let time_max = said.time_max();
                 Arc::new(crate::kv::redis::Redis::new(self.vault.clone(), url, server.pool, time_max))
             }
+            #[cfg(feature = "dynamodb")]
+            (KvSettings::Dynamodb(said), _) => {
+                let place = crate::kv::dynamodb::Place {
+                    table: said.table.clone(),
+                    region: said.region.clone(),
+                    access_key: said.access_key.clone(),
+                    secret_key: said.secret_key.as_str().to_owned(),
+                    endpoint: said.endpoint.clone(),
+                };
+                let (vault, time_max) = (self.vault.clone(), said.timeout.0);
+                Arc::new(crate::kv::dynamodb::DynamoDb::new(vault, place, said.pool, time_max)?)
+            }
+            #[cfg(not(feature = "dynamodb"))]
+            (KvSettings::Dynamodb(_), _) => {
+                return Err("cannot be had: this program was built without the feature `dynamodb`".into());
+            }
             #[cfg(not(feature = "redis"))]
             (KvSettings::Redis(_), _) => {
                 return Err("cannot be had: this program was built without the feature `redis`".into());
             }
         };
-        let is_server = matches!(said, KvSettings::Redis(_));
+        let is_server = matches!(said, KvSettings::Redis(_) | KvSettings::Dynamodb(_));
         Ok(KvStore { backend, is_server, time_max: said.time_max() })
     }
 }

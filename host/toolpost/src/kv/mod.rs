@@ -4,6 +4,8 @@
 pub mod sqlite;
 
 // On a server
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 #[cfg(feature = "redis")]
 pub mod redis;
 

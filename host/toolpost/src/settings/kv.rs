@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use reqwest::Url;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -22,6 +23,8 @@ pub enum KvSettings {
     Memory(MemorySettings),
     /// A server that speaks Redis' protocol.
     Redis(ServerSettings),
+    /// A table of DynamoDB.
+    Dynamodb(TableSettings),
 }
 
 /// An embedded database.
@@ -44,6 +47,31 @@ pub struct ServerSettings {
     /// The secret that is its URL, for example "${secret:REDIS_URL}"; must be given.
     pub url: SecretName,
     /// Connections to it, 1 to 1000. Default 8.
+    #[serde(default = "connections", deserialize_with = "connections_within")]
+    #[schemars(range(min = 1, max = CONNECTIONS_MOST))]
+    pub pool: usize,
+    /// How long one piece of work may take. Default "5s".
+    #[serde(default = "time")]
+    pub timeout: Span,
+}
+
+/// A table of DynamoDB, whose partition key is the text `space`, and whose sort key is the text `key`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TableSettings {
+    /// The name of the table; must be given.
+    pub table: String,
+    /// The region, for example "eu-central-1"; must be given.
+    pub region: String,
+    /// The id of the access key; must be given.
+    pub access_key: String,
+    /// The secret that is the access key, for example "${secret:AWS_SECRET_KEY}"; must be given.
+    pub secret_key: SecretName,
+    /// Where the service is, for example "http://127.0.0.1:8000". Default: in its region.
+    #[serde(default, deserialize_with = "endpoint")]
+    #[schemars(with = "Option<String>", regex(pattern = "^https?://.+"))]
+    pub endpoint: Option<Url>,
+    /// Requests to it at once, 1 to 1000. Default 8.
     #[serde(default = "connections", deserialize_with = "connections_within")]
     #[schemars(range(min = 1, max = CONNECTIONS_MOST))]
     pub pool: usize,
@@ -109,6 +137,7 @@ impl KvSettings {
         match self {
             KvSettings::Sqlite(embedded) => embedded.timeout.0,
             KvSettings::Redis(server) => server.timeout.0,
+            KvSettings::Dynamodb(table) => table.timeout.0,
             KvSettings::Memory(_) => TIME_MAX,
         }
     }
@@ -117,9 +146,16 @@ impl KvSettings {
     pub(crate) fn secret(&self) -> Option<&SecretName> {
         match self {
             KvSettings::Redis(server) => Some(&server.url),
+            KvSettings::Dynamodb(table) => Some(&table.secret_key),
             KvSettings::Sqlite(_) | KvSettings::Memory(_) => None,
         }
     }
+}
+
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    let url = Url::parse(&String::deserialize(deserializer)?).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.map(Some).ok_or_else(|| D::Error::custom("is no URL of a service, for example \"http://127.0.0.1:8000\""))
 }
 
 fn connections() -> usize {

@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod conformance;
-#[cfg(feature = "redis")]
+#[cfg(all(feature = "dynamodb", feature = "redis"))]
+mod dynamodb;
+#[cfg(all(feature = "dynamodb", feature = "redis"))]
 mod redis;
-#[cfg(feature = "redis")]
+#[cfg(all(feature = "dynamodb", feature = "redis"))]
 mod server;
+#[cfg(all(feature = "dynamodb", feature = "redis"))]
+mod table;
 
 use std::sync::Arc;
 
@@ -32,8 +36,10 @@ async fn in_sqlite() -> Option<Made> {
 
 suite!(memory, in_memory);
 suite!(sqlite, in_sqlite);
-#[cfg(feature = "redis")]
+#[cfg(all(feature = "dynamodb", feature = "redis"))]
 suite!(on_redis, redis::of_its_own);
+#[cfg(all(feature = "dynamodb", feature = "redis"))]
+suite!(on_dynamodb, dynamodb::of_its_own);
 
 #[expect(clippy::print_stdout, reason = "whoever looks is to know")]
 fn skipped(what: &str) {

@@ -177,6 +177,11 @@ fn settings_that_cannot_be_meant_are_errors() {
     }
     assert!(server("").contains("missing field `url`"));
     assert!(server("url = \"${secret:URL}\"\npool = 0").contains("from 1 to 1000"));
+    let table =
+        "kind = \"dynamodb\"\ntable = \"t\"\nregion = \"r\"\naccess_key = \"A\"\nsecret_key = \"${secret:KEY}\"";
+    assert_eq!(fault(&format!("[kv.a]\n{table}\nendpoint = \"http://127.0.0.1:8000\"")), "");
+    assert!(fault(&format!("[kv.a]\n{table}\nendpoint = \"127.0.0.1\"")).contains("is no URL of a service"));
+    assert!(fault("[kv.a]\nkind = \"dynamodb\"").contains("missing field `table`"));
     assert!(fault("[kv.a]\nkind = \"memory\"\npool = 3").contains("unknown key `pool`"));
     assert!(fault("[kv.a]\nkind = \"mongo\"").contains("unknown variant `mongo`"));
     assert!(fault("[kv.\"a b\"]\nkind = \"memory\"").contains("is no name"));

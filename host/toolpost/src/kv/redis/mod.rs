@@ -119,7 +119,8 @@ impl Redis {
                 }
             }
             Change::Add(_) => {
-                let mut seen = found(connection, scope, &[key.to_owned()]).await?.pop().flatten();
+                let seen = found(connection, scope, &[key.to_owned()]).await.map_err(Fault::unwritten);
+                let mut seen = seen?.pop().flatten();
                 loop {
                     let Step::Put(entry, changed) = change.step(seen.as_ref())? else {
                         return Err(Fault::Unfit("nothing is added"));

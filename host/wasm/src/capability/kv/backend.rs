@@ -150,6 +150,17 @@ pub enum Fault {
     Cut(String),
 }
 
+impl Fault {
+    /// The same of a piece of work that only looked: however it ended, nothing was done.
+    #[must_use]
+    pub fn unwritten(self) -> Self {
+        match self {
+            Fault::Cut(why) => Fault::Away(why),
+            fault => fault,
+        }
+    }
+}
+
 impl Entry {
     /// Whether its time is over.
     #[must_use]
