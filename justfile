@@ -11,8 +11,12 @@ test:
     cargo build --workspace --locked
     cargo test --workspace --locked
 
+# The servers that some tests talk to: `just services stop` ends them. Without them, these tests say that they are left out
+services VERB="start":
+    tests/services.sh {{VERB}}
+
 # Everything that CI asks for
-ci: test lint
+ci: services test lint
 
 # Measure what the road of a call, and the policies on it, cost: tables of ratios (release; `just bench --quick` for a first look)
 bench *OPTIONS:
