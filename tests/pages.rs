@@ -6,8 +6,10 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 12] =
-    ["text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders", "files", "disk", "notes", "keys"];
+const GUESTS: [&str; 14] = [
+    "text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders", "files", "disk", "notes", "keys",
+    "database", "transact",
+];
 
 /// The page of a run in an empty folder.
 fn run(args: &[&str]) -> String {

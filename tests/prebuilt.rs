@@ -134,6 +134,16 @@ fn keys_is_built_from_its_sources() {
 }
 
 #[test]
+fn database_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("database");
+}
+
+#[test]
+fn transact_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("transact");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }

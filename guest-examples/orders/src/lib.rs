@@ -55,9 +55,7 @@ fn receipt(answer: Result<Answer, ErrorCode>) -> Result<Receipt, Failure> {
 }
 
 fn unanswered(code: ErrorCode) -> Failure {
-    let later = |message: &str| {
-        Failure::Unavailable(Unavailable { message: message.into(), retry_after_ms: None })
-    };
+    let later = |message: &str| Failure::Unavailable(Unavailable { message: message.into(), retry_after_ms: None });
     match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
             Failure::Failed("the host does not let the request out".into())

@@ -25,7 +25,7 @@ use crate::effect::{Effect, Gate, Passage};
 use crate::guard::replay::Hold;
 use crate::inside::Ties;
 use crate::limits::Limits;
-use crate::secret::{Masker, Secret, Secrets, Stream};
+use crate::secret::{Masker, Secret, SecretError, Secrets, Stream};
 use crate::tell::{CallError, ErrorKind, Event, Level, Output, Stage, Teller};
 
 /// Messages of progress in one attempt, and the length of one in bytes.
@@ -306,6 +306,26 @@ impl Attempt {
     #[must_use]
     pub fn masking(&self) -> Stream {
         Stream::new(self.teller.secrets().clone())
+    }
+
+    /// The value of a secret that a driver needs for what the tool was granted, such as the way into a database. The tool itself
+    /// must never see it, nor anything that follows from it.
+    ///
+    /// # Errors
+    /// It cannot be had; for the operator.
+    ///
+    /// # Cancel safety
+    /// As for [`Secrets::get`].
+    pub async fn secret_of_host(&self, name: &str) -> Result<Arc<Secret>, SecretError> {
+        self.teller.secrets().get(name).await
+    }
+
+    /// Masks a part of such a secret that may turn up alone, such as the password in an address.
+    ///
+    /// # Errors
+    /// The host has too many secrets.
+    pub fn mask_for_host(&self, name: &str, part: &Arc<Secret>) -> Result<(), SecretError> {
+        self.teller.secrets().learn(name, part)
     }
 
     pub(crate) fn gate(&self) -> &Gate {

@@ -27,6 +27,7 @@ use crate::approve;
 use crate::reload::Made;
 use crate::secrets;
 use crate::settings::Settings;
+use crate::sql::Opened;
 use crate::store::ledger::LedgerTable;
 use crate::store::{Store, orders};
 
@@ -272,6 +273,10 @@ impl Builder {
         faults.extend(missing.into_iter().map(|message| Fault { subject: "the settings".into(), message }));
         made.kv = kv;
         self.natives(&mut catalog, &mut faults);
+        let (databases, wrong) = Opened::new(&self.settings, &before.databases);
+        faults
+            .extend(wrong.into_iter().map(|(name, message)| Fault { subject: format!("database `{name}`"), message }));
+        made.databases = databases;
         let mut limits = self.settings.host_limits();
         if !sources.is_empty() {
             match self.engine(before, &made.kv) {
@@ -287,7 +292,7 @@ impl Builder {
                     }
                     for (name, settings) in &sources {
                         progress(name);
-                        match self.component(&engine, before, &mut catalog, name, settings) {
+                        match self.component(&engine, (before, &made.databases), &mut catalog, name, settings) {
                             Ok(component) => components.push(component),
                             Err(messages) => faults.extend(messages.into_iter().map(|message| {
                                 let subject = format!("component `{name}`");

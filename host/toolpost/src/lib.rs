@@ -36,6 +36,8 @@ mod secrets;
 
 // What tools keep
 pub mod kv;
+// What tools can be granted beside files and the network
+mod sql;
 
 // Who is asked
 pub mod approve;

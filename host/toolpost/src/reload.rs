@@ -18,6 +18,7 @@ use toolpost_wasm::{Component, Engine, EngineOptions};
 use crate::approve::Webhook;
 use crate::build::{Builder, Fault, Faults, KvStores, Listeners, Loaded};
 use crate::settings::{self, Settings};
+use crate::sql::Opened;
 
 /// What a host was made of.
 #[derive(Clone, Default)]
@@ -30,6 +31,7 @@ pub(crate) struct Made {
     pub(crate) webhook: Option<Arc<Webhook>>,
     pub(crate) listeners: Listeners,
     pub(crate) kv: KvStores,
+    pub(crate) databases: Opened,
 }
 
 impl Made {

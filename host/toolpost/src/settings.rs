@@ -5,6 +5,8 @@ mod approval;
 mod kv;
 mod read;
 mod schema;
+mod secret_name;
+mod sql;
 mod telling;
 
 use std::collections::BTreeMap;
@@ -26,9 +28,11 @@ use toolpost_core::{Cast, HostLimits};
 use toolpost_wasm::EngineOptions;
 
 pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
-pub use self::kv::{EmbeddedSettings, KvSettings, MemorySettings, SecretName, ServerSettings, TableSettings};
+pub use self::kv::{EmbeddedSettings, KvSettings, MemorySettings, ServerSettings, TableSettings};
 pub use self::read::Fault;
 pub use self::schema::schema;
+pub use self::secret_name::SecretName;
+pub use self::sql::{SqlKind, SqlSettings};
 pub use self::telling::{LogSettings, TelemetrySettings};
 pub use toolpost_core::catalog::grants::GrantSettings;
 pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
@@ -87,6 +91,9 @@ pub struct Settings {
     /// The secrets of the host, by name: where each comes from. What is known of them is masked wherever it turns up.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretSettings>,
+    /// The databases that tools can be granted, by name.
+    #[serde(default)]
+    pub sql: BTreeMap<String, SqlSettings>,
     /// The log of calls, which is kept in the store.
     #[serde(default)]
     pub log: LogSettings,

@@ -17,9 +17,12 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::cache::hex;
+use crate::capability::Granted;
 use crate::capability::dirs::driver::Driver;
 use crate::capability::kv::Stores;
 use crate::capability::net::client::Client;
+use crate::capability::sql::Opened;
+use crate::capability::sql::backend::Databases;
 use crate::docs::{self, Documentation};
 use crate::engine::Engine;
 use crate::import::{Import, Power};
@@ -281,7 +284,7 @@ impl Component {
     ///
     /// # Errors
     /// There is such a grant; the error names it.
-    pub fn takes(&self, grants: &Grants) -> Result<(), String> {
+    pub fn takes(&self, grants: &Grants, databases: &Databases) -> Result<(), String> {
         let useless = |key: &str, interface: &str| {
             Err(format!("`grants.{key}` is of no use to it: it does not import `{interface}`; take the grant out"))
         };
@@ -294,6 +297,10 @@ impl Component {
         if !grants.kv.is_empty() && !self.asks_for("wasi:keyvalue/store@") {
             return useless("kv", "wasi:keyvalue/store");
         }
+        if !grants.sql.is_empty() && !self.asks_for("toolpost:sql/sql@") {
+            return useless("sql", "toolpost:sql/sql");
+        }
+        Opened::find(&grants.sql, databases)?;
         self.files.open(&grants.dirs)?;
         self.stores.open(&grants.kv).map(drop)
     }
@@ -322,13 +329,31 @@ impl Component {
     /// # Errors
     /// What the settings say of the tool does not fit it.
     pub fn tool(&self, function: &Function, base: &Base, settings: &ToolSettings) -> Result<Tool, String> {
+        self.tool_on(function, base, settings, &Databases::default())
+    }
+
+    /// As [`Component::tool`], in a host that has databases.
+    ///
+    /// # Errors
+    /// As for [`Component::tool`].
+    pub fn tool_on(
+        &self,
+        function: &Function,
+        base: &Base,
+        settings: &ToolSettings,
+        databases: &Databases,
+    ) -> Result<Tool, String> {
         let name = settings.name.clone().unwrap_or_else(|| self.tool_name(function));
-        self.takes(&Grants::default().with(&settings.grants))?;
+        self.takes(&Grants::default().with(&settings.grants), databases)?;
         let grants = base.grants.clone().with(&settings.grants);
         let reach = self.effect(&grants);
-        let (roots, buckets) = (self.files.open(&grants.dirs)?, self.stores.open(&grants.kv)?);
+        let granted = Granted {
+            roots: Arc::new(self.files.open(&grants.dirs)?),
+            buckets: Arc::new(self.stores.open(&grants.kv)?),
+            databases: Opened::find(&grants.sql, databases)?,
+        };
         let result = function.result.as_ref();
-        let runner = Exported::new(&self.linked, function.index, result, &self.client, roots, buckets, self.fuel);
+        let runner = Exported::new(&self.linked, function.index, result, &self.client, granted, self.fuel);
         let mut tool = Tool {
             name,
             description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),

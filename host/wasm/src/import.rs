@@ -26,6 +26,8 @@ pub enum Power {
     Sockets,
     /// Requests over HTTP.
     Http,
+    /// Databases.
+    Databases,
     /// Something that the embedding program offers; the host cannot look into it.
     Other,
 }
@@ -56,6 +58,7 @@ impl Power {
             _ if path.starts_with("wasi:keyvalue/") || path.starts_with("toolpost:kv/") => Power::Keys,
             _ if path.starts_with("wasi:sockets/") => Power::Sockets,
             _ if path.starts_with("wasi:http/") => Power::Http,
+            _ if path.starts_with("toolpost:sql/") => Power::Databases,
             _ => Power::Other,
         }
     }
@@ -73,6 +76,7 @@ impl Power {
             Power::Keys => "keys and values",
             Power::Sockets => "sockets",
             Power::Http => "HTTP requests",
+            Power::Databases => "databases",
             Power::Other => "an interface of the embedding program",
         }
     }
@@ -91,6 +95,7 @@ impl Power {
             Power::Files => grants.dirs.is_empty(),
             Power::Keys => grants.kv.is_empty(),
             Power::Http => grants.net.is_empty(),
+            Power::Databases => grants.sql.is_empty(),
             _ => false,
         }
     }
@@ -104,6 +109,7 @@ impl Power {
             Power::Files => grants.dirs_effect().unwrap_or(EffectClass::Pure),
             Power::Keys => grants.kv_effect().unwrap_or(EffectClass::Pure),
             Power::Http => grants.net_effect().unwrap_or(EffectClass::Pure),
+            Power::Databases => grants.sql_effect().unwrap_or(EffectClass::Pure),
             _ => EffectClass::Pure,
         }
     }
@@ -115,7 +121,7 @@ impl Power {
             Power::Stdio => "captured",
             power if power.is_given() => "given",
             power if power.is_closed(grants) => "closed",
-            Power::Files | Power::Keys | Power::Http => "granted",
+            Power::Files | Power::Keys | Power::Http | Power::Databases => "granted",
             _ => "open",
         }
     }

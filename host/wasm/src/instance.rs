@@ -13,8 +13,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::answer::Answer;
-use crate::capability::dirs::driver::Roots;
-use crate::capability::kv::Buckets;
+use crate::capability::Granted;
 use crate::capability::net::client::Client;
 use crate::engine::YIELD_FUEL;
 use crate::state::State;
@@ -28,8 +27,7 @@ pub(crate) struct Exported {
     index: ComponentExportIndex,
     answer: Answer,
     client: Arc<Client>,
-    roots: Arc<Roots>,
-    buckets: Arc<Buckets>,
+    granted: Arc<Granted>,
     fuel: bool,
 }
 
@@ -39,12 +37,11 @@ impl Exported {
         index: ComponentExportIndex,
         result: Option<&Shape>,
         client: &Arc<Client>,
-        roots: Roots,
-        buckets: Buckets,
+        granted: Granted,
         fuel: bool,
     ) -> Self {
-        let (client, roots, buckets) = (client.clone(), Arc::new(roots), Arc::new(buckets));
-        Exported { linked: linked.clone(), index, answer: Answer::of(result), client, roots, buckets, fuel }
+        let (client, granted) = (client.clone(), Arc::new(granted));
+        Exported { linked: linked.clone(), index, answer: Answer::of(result), client, granted, fuel }
     }
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
@@ -77,7 +74,7 @@ struct Running {
 impl Running {
     fn start(exported: &Exported, attempt: &Attempt) -> wasmtime::Result<Self> {
         let limits = attempt.call.tool.limits;
-        let state = State::new(attempt.clone(), &exported.client, &exported.roots, &exported.buckets);
+        let state = State::new(attempt.clone(), &exported.client, &exported.granted);
         let mut store = Store::new(exported.linked.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.result_bytes_max).unwrap_or(usize::MAX));

@@ -30,6 +30,7 @@ pub use capability::kv::backend as kv;
 pub use capability::kv::memory::Memory;
 pub use capability::net::address::Resolver;
 pub use capability::net::client::NetOptions;
+pub use capability::sql::backend as sql;
 pub use component::{COMPONENT_BYTES_MAX, Component, Function, LoadError, Refusal};
 pub use engine::{Allocation, Engine, EngineOptions, config, pool};
 pub use import::{Import, Power};

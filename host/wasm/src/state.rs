@@ -7,10 +7,8 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::capability;
-use crate::capability::dirs::driver::Roots;
-use crate::capability::kv::Buckets;
 use crate::capability::net::client::Client;
+use crate::capability::{self, Granted};
 use crate::limits::Limiter;
 use crate::turn::Turns;
 
@@ -26,15 +24,15 @@ pub struct State {
     client: Arc<Client>,
     /// It goes before the table, too: nothing is changed behind the end.
     dirs: Option<capability::dirs::Handle>,
-    roots: Arc<Roots>,
     kv: Option<capability::kv::Handle>,
-    buckets: Arc<Buckets>,
+    sql: Option<capability::sql::Handle>,
+    granted: Arc<Granted>,
     http: WasiHttpCtx,
     table: ResourceTable,
 }
 
 impl State {
-    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, roots: &Arc<Roots>, buckets: &Arc<Buckets>) -> Self {
+    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, granted: &Arc<Granted>) -> Self {
         let limits = attempt.call.tool.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles_max as usize);
@@ -44,9 +42,9 @@ impl State {
             net: None,
             client: client.clone(),
             dirs: None,
-            roots: roots.clone(),
             kv: None,
-            buckets: buckets.clone(),
+            sql: None,
+            granted: granted.clone(),
             http: capability::net::context(),
             table,
             turns: Turns::new(attempt.started, attempt.clock.clone()),
@@ -69,15 +67,23 @@ impl State {
     /// The granted folders.
     pub(crate) fn files(&mut self) -> capability::dirs::View<'_> {
         self.turns.enter();
-        let handle = self.dirs.get_or_insert_with(|| capability::dirs::Handle::new(&self.attempt, &self.roots));
+        let handle = self.dirs.get_or_insert_with(|| capability::dirs::Handle::new(&self.attempt, &self.granted.roots));
         capability::dirs::View { handle, table: &mut self.table }
     }
 
     /// The granted buckets.
     pub(crate) fn keys(&mut self) -> capability::kv::View<'_> {
         self.turns.enter();
-        let handle = self.kv.get_or_insert_with(|| capability::kv::Handle::new(&self.attempt, &self.buckets));
+        let handle = self.kv.get_or_insert_with(|| capability::kv::Handle::new(&self.attempt, &self.granted.buckets));
         capability::kv::View { handle, table: &mut self.table }
+    }
+
+    /// The granted databases.
+    pub(crate) fn databases(&mut self) -> capability::sql::View<'_> {
+        self.turns.enter();
+        let handle =
+            self.sql.get_or_insert_with(|| capability::sql::Handle::new(&self.attempt, &self.granted.databases));
+        capability::sql::View { handle, table: &mut self.table }
     }
 
     /// The turns of the attempt.

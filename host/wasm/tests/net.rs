@@ -16,6 +16,7 @@ use toolpost_core::guard::replay::IdempotencySettings;
 use toolpost_core::guard::retry::RetrySettings;
 use toolpost_core::guard::{GuardSettings, Guards};
 use toolpost_core::{Call, Catalog, EffectClass, ErrorKind, Host};
+use toolpost_wasm::sql::Databases;
 
 #[tokio::test]
 async fn without_a_grant_nothing_leaves_the_host_and_the_caller_is_told_the_line_that_would_allow_it() {
@@ -190,7 +191,7 @@ fn read_only_is_derived_from_imports_and_grants_and_never_from_hints() {
     let net = grants(json!([{"to": "https://a.test/**", "methods": ["POST"]}]));
     assert_eq!(text.effect(&net), EffectClass::Pure);
     let fault = "`grants.net` is of no use to it: it does not import `wasi:http/outgoing-handler`; take the grant out";
-    assert_eq!(text.takes(&net), Err(fault.into()));
+    assert_eq!(text.takes(&net, &Databases::default()), Err(fault.into()));
     // What its author says of it is for the one who chooses, and judges nothing.
     let mut function = fetch.functions[0].clone();
     function.docs = Some("Only reads. readOnlyHint: true".into());

@@ -6,6 +6,7 @@
 mod dirs;
 mod inject;
 mod kv;
+mod sql;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use crate::effect::EffectClass;
 pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
 pub use self::inject::{Basic, Inject, Piece, Template};
 pub use self::kv::{KeyPrefix, KvAccess, KvGrant, KvName};
+pub use self::sql::{SqlAccess, SqlGrant};
 
 /// The bounds of what a grant of the network may allow.
 const REQUESTS_MOST: u64 = 1_000_000;
@@ -44,6 +46,9 @@ pub struct GrantSettings {
     /// The buckets of keys and values that tools may use. Default: none.
     #[serde(default, deserialize_with = "kv::of_different_names")]
     pub kv: Option<Vec<KvGrant>>,
+    /// The databases that tools may use. Default: none.
+    #[serde(default, deserialize_with = "sql::of_different_databases")]
+    pub sql: Option<Vec<SqlGrant>>,
 }
 
 /// What a tool has been granted.
@@ -58,6 +63,9 @@ pub struct Grants {
     /// The buckets of keys and values that it may use.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kv: Vec<KvGrant>,
+    /// The databases that it may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sql: Vec<SqlGrant>,
 }
 
 /// Requests over HTTP to one destination.
@@ -128,6 +136,7 @@ impl Grants {
             net: settings.net.clone().unwrap_or(self.net),
             dirs: settings.dirs.clone().unwrap_or(self.dirs),
             kv: settings.kv.clone().unwrap_or(self.kv),
+            sql: settings.sql.clone().unwrap_or(self.sql),
         }
     }
 
@@ -154,13 +163,19 @@ impl Grants {
         self.kv.iter().map(|grant| grant.access.effect()).max()
     }
 
+    /// How far a tool may reach with the databases that it has been granted; nothing without one.
+    #[must_use]
+    pub fn sql_effect(&self) -> Option<EffectClass> {
+        self.sql.iter().map(|grant| grant.access.effect()).max()
+    }
+
     /// The grants, a line for each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let net = self.net.iter().map(|grant| format!("net {grant}"));
         let dirs = self.dirs.iter().map(|grant| format!("dirs {grant}"));
         let kv = self.kv.iter().map(|grant| format!("kv {grant}"));
-        net.chain(dirs).chain(kv).collect()
+        net.chain(dirs).chain(kv).chain(self.sql.iter().map(|grant| format!("sql {grant}"))).collect()
     }
 }
 

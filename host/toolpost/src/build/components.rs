@@ -14,6 +14,7 @@ use super::said::Said;
 use super::{Builder, Fault};
 use crate::reload::Made;
 use crate::settings::ComponentSettings;
+use crate::sql::Opened;
 
 impl Builder {
     /// Every component with its name and settings: those of the settings file, then those of the files.
@@ -50,11 +51,12 @@ impl Builder {
     pub(super) fn component(
         &self,
         engine: &Engine,
-        before: &Made,
+        (before, databases): (&Made, &Opened),
         catalog: &mut Catalog,
         name: &str,
         settings: &ComponentSettings,
     ) -> Result<Arc<Component>, Vec<String>> {
+        let databases = databases.databases();
         let component = match before.components.iter().find(|component| component.name == name) {
             Some(before) => engine.load_file_again(before, &settings.path),
             None => engine.load_file(name, &settings.path).map(Arc::new),
@@ -72,7 +74,7 @@ impl Builder {
             cast: settings.cast.unwrap_or(cast),
             grants: grants.with(&settings.grants),
         };
-        if let Err(why) = component.takes(&base.grants) {
+        if let Err(why) = component.takes(&base.grants, &databases) {
             faults.push(why);
             // It is said once, and not for each tool.
             base.grants = Grants::default();
@@ -86,7 +88,7 @@ impl Builder {
             }
             // Defaults are set afterwards, so that one that does not fit does not hide what else is wrong.
             let plain = ToolSettings { defaults: BTreeMap::new(), ..said.clone() };
-            match component.tool(function, &base, &plain) {
+            match component.tool_on(function, &base, &plain, &databases) {
                 Ok(mut tool) => {
                     tool.limits = tool.limits.with(&self.overrides);
                     let fits = tool.guards.idempotency.fits(&tool.parameters);

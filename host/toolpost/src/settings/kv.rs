@@ -1,14 +1,15 @@
 //! Where keys and values are kept: the stores to which grants of buckets lead.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::Url;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toolpost_core::catalog::settings::{Span, number_within};
 use toolpost_wasm::kv::TIME_MAX;
+
+use super::secret_name::SecretName;
 
 /// The most connections to one server.
 const CONNECTIONS_MOST: u64 = 1_000;
@@ -78,44 +79,6 @@ pub struct TableSettings {
     /// How long one piece of work may take. Default "5s".
     #[serde(default = "time")]
     pub timeout: Span,
-}
-
-/// A secret of the host, in the place where its value is to be: "${secret:NAME}".
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretName(String);
-
-impl SecretName {
-    /// The name under which the secret stands in `[secrets]`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let name = text.strip_prefix("${secret:").and_then(|rest| rest.strip_suffix('}'));
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        let name = name.filter(|name| (1..=64).contains(&name.len()) && name.bytes().all(plain));
-        // What was written instead is perhaps a secret.
-        let wrong = || D::Error::custom("expected a secret of `[secrets]`, for example \"${secret:REDIS_URL}\"");
-        name.map(|name| SecretName(name.to_owned())).ok_or_else(wrong)
-    }
-}
-
-impl JsonSchema for SecretName {
-    fn schema_name() -> Cow<'static, str> {
-        "SecretName".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A secret of the host: \"${secret:NAME}\".",
-            "type": "string",
-            "pattern": r"^\$\{secret:[A-Za-z0-9_-]{1,64}\}$",
-        })
-    }
 }
 
 impl Default for EmbeddedSettings {

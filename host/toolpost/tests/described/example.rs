@@ -74,7 +74,8 @@ impl Made {
         let artifacts = Store::at("").artifacts(&settings.artifacts);
         let cached = settings.host.cached_results.map_or(CACHED_BYTES_MAX, |bytes| bytes.0);
         let shared = format!("{shared} {artifacts:?} {cached} {:?}", settings.secrets);
-        let shared = format!("{shared} {:?} {:?} {:?}", settings.log, settings.telemetry, settings.kv);
+        let shared =
+            format!("{shared} {:?} {:?} {:?} {:?}", settings.log, settings.telemetry, settings.kv, settings.sql);
         self.0.reload_with(settings).await.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let catalog = self.0.host().catalog();
         let tools = catalog.tools().map(|tool| {

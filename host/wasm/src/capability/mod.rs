@@ -8,14 +8,24 @@ pub(crate) mod wasi;
 pub(crate) mod dirs;
 pub(crate) mod kv;
 pub(crate) mod net;
+pub(crate) mod sql;
 
 // The call itself
 mod tool;
+
+use std::sync::Arc;
 
 use wasmtime::Result;
 use wasmtime::component::Linker;
 
 use crate::state::State;
+
+/// What a tool has been granted, opened once for all of its attempts.
+pub(crate) struct Granted {
+    pub(crate) roots: Arc<dirs::driver::Roots>,
+    pub(crate) buckets: Arc<kv::Buckets>,
+    pub(crate) databases: sql::Opened,
+}
 
 /// Links everything that a component may import.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -23,5 +33,6 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     dirs::link(linker)?;
     net::link(linker)?;
     kv::link(linker)?;
+    sql::link(linker)?;
     tool::link(linker)
 }
