@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use toolpost_core::catalog::grants::{GrantSettings, Grants, KvName};
 use toolpost_core::catalog::settings::ToolSettings;
 use toolpost_core::{Catalog, EffectClass, ErrorKind, Host, Outcome};
+use toolpost_wasm::sql::Databases;
 use toolpost_wasm::kv::{Backend as _, Change, KvOptions, KvStore, Only, Range, Scope, TIME_MAX};
 use toolpost_wasm::{Component, Engine, EngineOptions, Memory};
 
@@ -413,7 +414,7 @@ fn a_grant_that_leads_nowhere_is_an_error() {
     let ground = Ground::new();
     let takes = |component: &Component, kv: Value| {
         let grants: GrantSettings = serde_json::from_value(json!({ "kv": kv })).unwrap();
-        component.takes(&Grants::default().with(&grants)).unwrap_err()
+        component.takes(&Grants::default().with(&grants), &Databases::default()).unwrap_err()
     };
     assert_eq!(
         takes(&ground.component("keys"), json!([{"bucket": "b", "store": "slow"}])),

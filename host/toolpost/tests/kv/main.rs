@@ -14,7 +14,8 @@ mod table;
 
 use std::sync::Arc;
 
-use serde_json::json;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use toolpost::kv::sqlite::KvTable;
 use toolpost::wasm::Memory;
@@ -81,4 +82,30 @@ async fn what_is_in_memory_stays_when_the_settings_are_read_again_and_say_the_sa
         reloader.reload_with(settings(more)).await.unwrap();
         assert_eq!(count().await, json!(before + 1), "{more}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_run_at_once_share_the_few_connections_of_the_database() {
+    let folder = TempDir::new().unwrap();
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest-examples/prebuilt/keys.wasm");
+    let text = format!(
+        "[host]\nmax_parallel = 200\n[kv.default]\nkind = \"sqlite\"\ntimeout = \"20s\"\n[components.keys]\n\
+         path = \"{guest}\"\ngrants.kv = [{{ bucket = \"b\", access = \"write\" }}]\n"
+    );
+    let settings = Settings::parse(&text, &folder.path().join("toolpost.toml")).unwrap();
+    let store = Arc::new(Store::at(folder.path().join("kept")));
+    let host = Builder::new().settings(settings).store(store.clone()).build().await.unwrap();
+    let call = |tool: &str, arguments: Value| host.call(Call::new(tool, arguments));
+    let calls = join_all((0..200).map(|_| async {
+        let sum = call("keys_count", json!({"bucket": "b", "key": "n"})).await.result.unwrap().value.as_i64().unwrap();
+        let steps = json!({"bucket": "b", "steps": [{"get": "n"}]});
+        let seen = call("keys_steps", steps).await.result.unwrap().value[0].as_str().unwrap().parse::<i64>().unwrap();
+        // Whoever has been told that it was written sees it.
+        assert!(seen >= sum, "{seen} {sum}");
+        sum
+    }));
+    let mut sums = calls.await;
+    sums.sort_unstable();
+    assert_eq!(sums, (1..=200).collect::<Vec<_>>());
+    assert!((1..=4).contains(&store.kv().await.unwrap().read().size()));
 }
