@@ -3,7 +3,7 @@ create table stock (item text primary key, available integer not null check (ava
 create table orders (
   id integer primary key,
   call_key text not null unique,
-  item text not null references stock (item),
+  item text not null,
   quantity integer not null
 );
 insert into stock values ('apple', 5), ('pear', 2);

@@ -1,16 +1,16 @@
 //! Rows as JSON.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::sql::{Rows, Value};
 
-/// A list with an object for each row. Where two columns have one name, the last one stands.
-pub fn rows(rows: &Rows) -> Json {
-    let object = |row: &Vec<Value>| {
-        let members = rows.columns.iter().cloned().zip(row.iter().map(value));
-        Json::Object(members.collect::<Map<_, _>>())
-    };
-    rows.rows.iter().map(object).collect()
+/// A list with an object for each row, whose members are in the order of the columns.
+pub fn rows(rows: &Rows) -> String {
+    let objects = rows.rows.iter().map(|row| {
+        let members = rows.columns.iter().zip(row).map(|(name, it)| format!("{}:{}", json!(name), value(it)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    });
+    format!("[{}]", objects.collect::<Vec<_>>().join(","))
 }
 
 fn value(value: &Value) -> Json {

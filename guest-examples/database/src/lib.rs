@@ -8,7 +8,6 @@ wit_bindgen::generate!({ path: ["../../wit", "wit"], world: "example:database/to
 toolpost_guest::embed_wit!("wit/world.wit");
 
 use exports::example::database::database::{Column, Content, Failure, Guest, Order, Parameter};
-use serde_json::json;
 use toolpost::sql::sql::{self, Database, Dialect, Error, Value};
 use toolpost::tool::types::Unavailable;
 
@@ -21,7 +20,7 @@ impl Guest for Tools {
         database: Option<String>,
     ) -> Result<Content, Failure> {
         let rows = open(database)?.query(&statement, &values(parameters))?;
-        Ok(Content::Json(json::rows(&rows).to_string()))
+        Ok(Content::Json(json::rows(&rows)))
     }
 
     fn execute(
@@ -30,7 +29,7 @@ impl Guest for Tools {
         database: Option<String>,
     ) -> Result<Content, Failure> {
         let done = open(database)?.execute(&statement, &values(parameters))?;
-        Ok(Content::Json(json!({"affected": done.affected, "rows": json::rows(&done.returned)}).to_string()))
+        Ok(Content::Json(format!("{{\"affected\":{},\"rows\":{}}}", done.affected, json::rows(&done.returned))))
     }
 
     fn list_tables(database: Option<String>) -> Result<Vec<String>, Failure> {

@@ -13,9 +13,13 @@ pub fn place(database: &Database, item: String, quantity: u32) -> Result<Order, 
     }
     let key = context::idempotency_key().unwrap_or_else(context::call_id);
     let shop = Shop { database, transaction: database.begin(Mode::Write)? };
-    if let Some(order) = shop.find(&key)? {
-        // It was placed by an attempt of before.
-        return Ok(order);
+    let written = shop.execute(
+        "insert into orders (call_key, item, quantity) values (?, ?, ?)",
+        &[text(&key), text(&item), whole(quantity)],
+    );
+    if let Err(failure) = written {
+        // Perhaps it was placed by an attempt of before.
+        return shop.find(&key)?.ok_or(failure);
     }
     let taken = shop.execute(
         "update stock set available = available - ? where item = ? and available >= ?",
@@ -28,10 +32,6 @@ pub fn place(database: &Database, item: String, quantity: u32) -> Result<Order, 
             _ => format!("there is no item `{item}`"),
         }));
     }
-    shop.execute(
-        "insert into orders (call_key, item, quantity) values (?, ?, ?)",
-        &[text(&key), text(&item), whole(quantity)],
-    )?;
     let order = shop.find(&key)?.ok_or_else(|| Failure::Failed("the order was written and is not there".into()))?;
     Transaction::commit(shop.transaction)?;
     Ok(order)

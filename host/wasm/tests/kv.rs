@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use toolpost_core::catalog::grants::{GrantSettings, Grants, KvName};
 use toolpost_core::catalog::settings::ToolSettings;
 use toolpost_core::{Catalog, EffectClass, ErrorKind, Host, Outcome};
-use toolpost_wasm::sql::Databases;
 use toolpost_wasm::kv::{Backend as _, Change, KvOptions, KvStore, Only, Range, Scope, TIME_MAX};
+use toolpost_wasm::sql::Databases;
 use toolpost_wasm::{Component, Engine, EngineOptions, Memory};
 
 /// Everything is kept here, and can be looked at from behind.

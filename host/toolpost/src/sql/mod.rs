@@ -7,6 +7,8 @@ mod pool;
 mod server;
 
 // The kinds
+#[cfg(feature = "mysql")]
+mod mysql;
 mod postgres;
 mod sqlite;
 
@@ -85,6 +87,10 @@ fn backend(settings: &Settings, said: &SqlSettings) -> Result<Arc<dyn Backend>, 
     }
     match said.kind {
         SqlKind::Postgres => Ok(Arc::new(postgres::Server::new(url.as_str(), said.max_connections))),
-        _ => Err(format!("the kind \"{kind}\" is not known here")),
+        #[cfg(feature = "mysql")]
+        SqlKind::Mysql => Ok(Arc::new(mysql::Server::new(url.as_str(), said.max_connections))),
+        #[cfg(not(feature = "mysql"))]
+        SqlKind::Mysql => Err("this program was built without MySQL (the feature `mysql`)".into()),
+        SqlKind::Sqlite => Err("a file is no server".into()),
     }
 }

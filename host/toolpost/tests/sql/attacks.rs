@@ -20,6 +20,8 @@ on_kind!(
     functions_that_reach_out_of_the_database_are_refused,
 );
 
+on_kind!(of_mysql, Mysql, a_role_that_may_write_files_is_not_used, what_cannot_be_undone_is_told_as_such);
+
 on_kind!(
     of_postgres,
     Postgres,
@@ -30,7 +32,7 @@ on_kind!(
 /// What is in the database, in one number for each table.
 async fn state(ground: &Ground) -> [i64; 3] {
     [
-        ground.number("select cast(sum(available) as bigint) from stock").await,
+        ground.number("select count(*) + max(available) * 10 + min(available) * 1000 from stock").await,
         ground.number("select count(*) from orders").await,
         ground.number("select count(*) from secrets").await,
     ]
@@ -76,6 +78,13 @@ async fn under_a_read_grant_nothing_is_changed_by_whatever_way(ground: Ground) {
             "truncate stock",
             "table stock for update",
         ],
+        Kind::Mysql => vec![
+            "select take_all()",
+            "replace into stock values ('apple', 9)",
+            "truncate stock",
+            "create temporary table more (a int)",
+            "insert into orders (call_key, item, quantity) select 'a', 'b', take_all()",
+        ],
     });
     for way in ways {
         for step in ["query", "execute"] {
@@ -118,11 +127,37 @@ async fn what_is_about_more_than_rows_and_tables_is_refused_under_any_grant(grou
             "set session authorization postgres",
             "grant all on stock to public",
         ],
+        Kind::Mysql => vec![
+            "load data local infile '/etc/passwd' into table stock",
+            "select item from stock into outfile '/tmp/toolpost-was-here'",
+            "select item into dumpfile '/tmp/toolpost-was-here' from stock limit 1",
+            "handler stock open",
+            "call nothing()",
+            "do sleep(0)",
+            "use mysql",
+            "lock tables stock write",
+            "flush tables",
+            "kill 1",
+            "prepare a from 'select 1'",
+            "execute a",
+            "show grants",
+            "start transaction",
+            "xa start 'a'",
+            "grant all on stock to admin",
+            "install plugin a soname 'b'",
+        ],
     });
     for way in ways {
         for step in ["query", "execute"] {
             let text = denied(&ground, &host, step, way).await;
             assert!(text.starts_with("a tool may not use `"), "{way}: {text}");
+        }
+    }
+    if ground.kind == Kind::Mysql {
+        denied(&ground, &host, "query", "select item into @mine from stock limit 1").await;
+        for way in ["select /*! 1 */", "select 1 /*M! into outfile '/tmp/toolpost-was-here' */"] {
+            let text = denied(&ground, &host, "query", way).await;
+            assert_eq!(text, "a tool may not use code in a comment, which only some servers run");
         }
     }
     // Within a transaction neither: the end of it is the host's to make.
@@ -131,6 +166,7 @@ async fn what_is_about_more_than_rows_and_tables_is_refused_under_any_grant(grou
     let (came, _) = steps(&host, json!(["begin-write", take, end])).await;
     assert_eq!(error(&came[2]).0, "denied");
     assert_eq!(ground.apples().await, 5);
+    assert!(!std::path::Path::new("/tmp/toolpost-was-here").exists());
 }
 
 async fn a_second_statement_is_not_run(ground: Ground) {
@@ -288,4 +324,36 @@ async fn a_transaction_that_reads_cannot_be_left(ground: Ground) {
     let both = "with off as materialized (select set_config('transaction_read_only', 'off', true) as a), \
                 gone as (update stock set available = 0 returning 1) select * from off, gone";
     denied(&ground, &host, "query", both).await;
+}
+
+async fn a_role_that_may_write_files_is_not_used(ground: Ground) {
+    ground.admin(&format!("grant file on *.* to '{}'@'127.0.0.1'", ground.role())).await;
+    let host = ground.host("access = \"read\"").await;
+    let outcome = call(&host, "database_query", json!({"statement": "select load_file('/etc/passwd')"})).await;
+    let refused = outcome.result.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::CapabilityDenied);
+    let words = "the database `shop` is closed to tools: its role may reach files of the server, or all of it";
+    assert!(refused.message.starts_with(words), "{refused:?}");
+}
+
+async fn what_cannot_be_undone_is_told_as_such(ground: Ground) {
+    ground.admin("create table loose (a int) engine = MyISAM").await;
+    ground.admin(&format!("grant all on loose to '{}'@'127.0.0.1'", ground.role())).await;
+    let host = ground.host("access = \"write\"").await;
+    let loose = ground.step("tx-execute", "insert into loose values (1)", json!(null));
+    let take = ground.step("tx-execute", "update stock set available = 0", json!(null));
+    let (_, outcome) =
+        steps(&host, json!(["begin-write", loose, take, "roll-back", "begin-write", take, "roll-back"])).await;
+    let fates: Vec<_> = effects(&outcome).iter().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(fates, ["Indeterminate", "Indeterminate", "Failed"]);
+    assert_eq!((ground.apples().await, ground.number("select count(*) from loose").await), (5, 1));
+    // Where the guest ends without a word, the server does not say whether it could.
+    let arguments = json!({"database": "shop", "steps": ["begin-write", take, "trap"]});
+    let outcome = call(&host, "transact_run", arguments).await;
+    assert_eq!(effects(&outcome), ["sql.execute shop: UPDATE stock Indeterminate"]);
+    // What would end the transaction is not run in one.
+    let create = ground.step("tx-execute", "create table kept (a int)", json!(null));
+    let (came, _) = steps(&host, json!(["begin-write", take, create, "roll-back"])).await;
+    assert_eq!(error(&came[2]), ("invalid", "`CREATE` would end the transaction; run it outside of one"));
+    assert_eq!(ground.apples().await, 5);
 }

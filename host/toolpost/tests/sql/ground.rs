@@ -14,6 +14,7 @@ use toolpost::{Builder, Call, CallError, Content, Effect, Host, Outcome, Setting
 pub enum Kind {
     Sqlite,
     Postgres,
+    Mysql,
 }
 
 /// The password of the role that the host has in a server.
@@ -36,6 +37,7 @@ impl Ground {
         let admin = match kind {
             Kind::Sqlite => String::new(),
             Kind::Postgres => service("TOOLPOST_POSTGRES")?,
+            Kind::Mysql => service("TOOLPOST_MYSQL")?,
         };
         let name = format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let ground = Ground { kind, dir: TempDir::new().unwrap(), name, admin };
@@ -80,9 +82,31 @@ impl Ground {
                 ))
                 .await;
             }
+            Kind::Mysql => self.make_mysql().await,
         }
         self.admin("insert into stock values ('apple', 5), ('pear', 2)").await;
         self.admin("insert into secrets values ('hunter2')").await;
+    }
+
+    async fn make_mysql(&self) {
+        let (name, role) = (&self.name, format!("'{}'@'127.0.0.1'", self.role()));
+        let mut server = sqlx::MySqlConnection::connect(&self.admin).await.unwrap();
+        let make = format!(
+            "create database {name} character set utf8mb4;
+             create user {role} identified by '{PASSWORD}';
+             grant create, drop, alter, execute, create temporary tables on {name}.* to {role};
+             use {name};
+             create table stock (item varchar(64) primary key, available bigint not null check (available >= 0));
+             create table orders (id bigint auto_increment primary key, call_key varchar(64) not null unique,
+               item varchar(64) not null, quantity bigint not null);
+             create table secrets (word text);
+             grant all on {name}.stock to {role};
+             grant all on {name}.orders to {role};
+             grant all on {name}.kept to {role};
+             create function take_all() returns bigint modifies sql data
+               begin update stock set available = 0; return 1; end"
+        );
+        server.execute(sqlx::raw_sql(AssertSqlSafe(make))).await.unwrap();
     }
 
     pub fn file(&self) -> PathBuf {
@@ -99,18 +123,17 @@ impl Ground {
         match self.kind {
             Kind::Sqlite => drop(self.sqlite().await.execute(statements).await.unwrap()),
             Kind::Postgres => drop(self.postgres().await.execute(statements).await.unwrap()),
+            Kind::Mysql => drop(self.mysql().await.execute(statements).await.unwrap()),
         }
     }
 
     /// A number that is really there.
     pub async fn number(&self, query: &str) -> i64 {
-        let query = sqlx::query(AssertSqlSafe(query.to_owned()));
+        let query = AssertSqlSafe(query.to_owned());
         match self.kind {
-            Kind::Sqlite => self.sqlite().await.fetch_one(query.persistent(false)).await.unwrap().get(0),
-            Kind::Postgres => {
-                let query = sqlx::query(AssertSqlSafe(sqlx::Execute::sql(query).as_str().to_owned()));
-                self.postgres().await.fetch_one(query).await.unwrap().get(0)
-            }
+            Kind::Sqlite => sqlx::query(query).fetch_one(&mut self.sqlite().await).await.unwrap().get(0),
+            Kind::Postgres => sqlx::query(query).fetch_one(&mut self.postgres().await).await.unwrap().get(0),
+            Kind::Mysql => sqlx::query(query).fetch_one(&mut self.mysql().await).await.unwrap().get(0),
         }
     }
 
@@ -128,6 +151,11 @@ impl Ground {
         sqlx::PgConnection::connect(&format!("{server}/{}", self.name)).await.unwrap()
     }
 
+    async fn mysql(&self) -> sqlx::MySqlConnection {
+        let (server, _) = self.admin.rsplit_once('/').unwrap();
+        sqlx::MySqlConnection::connect(&format!("{server}/{}", self.name)).await.unwrap()
+    }
+
     /// The address of the server as the host has it; `at` is another host and port that lead there.
     pub fn address(&self, at: Option<&str>) -> String {
         let place = self.admin.rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
@@ -142,9 +170,9 @@ impl Ground {
     pub fn settings_at(&self, at: Option<&str>, grant: &str, more: &str) -> String {
         let database = match self.kind {
             Kind::Sqlite => "[sql.shop]\nkind = \"sqlite\"\npath = \"shop.db\"\n".to_owned(),
-            Kind::Postgres => {
+            Kind::Postgres | Kind::Mysql => {
                 std::fs::write(self.dir.path().join("dsn"), self.address(at)).unwrap();
-                let kind = "postgres";
+                let kind = format!("{:?}", self.kind).to_lowercase();
                 format!(
                     "[secrets]\nDSN = {{ file = \"dsn\" }}\n[sql.shop]\nkind = \"{kind}\"\nurl = \"${{secret:DSN}}\"\n"
                 )
@@ -203,11 +231,16 @@ impl Drop for Ground {
         if self.kind == Kind::Sqlite {
             return;
         }
-        let (admin, name, role) = (self.admin.clone(), self.name.clone(), self.role());
+        let (kind, admin, name, role) = (self.kind, self.admin.clone(), self.name.clone(), self.role());
         let clean = async move {
+            if kind == Kind::Mysql {
+                let mut server = sqlx::MySqlConnection::connect(&admin).await.ok()?;
+                let clean = format!("drop database {name}; drop user '{role}'@'127.0.0.1'");
+                return server.execute(sqlx::raw_sql(AssertSqlSafe(clean))).await.ok().map(drop);
+            }
             let mut server = sqlx::PgConnection::connect(&admin).await.ok()?;
             server.execute(AssertSqlSafe(format!("drop database {name} with (force)"))).await.ok()?;
-            server.execute(AssertSqlSafe(format!("drop role {role}"))).await.ok()
+            server.execute(AssertSqlSafe(format!("drop role {role}"))).await.ok().map(drop)
         };
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -274,6 +307,15 @@ macro_rules! on_every_kind {
     ($($name:ident),* $(,)?) => {
         $crate::ground::on_kind!(sqlite, Sqlite, $($name),*);
         $crate::ground::on_kind!(postgres, Postgres, $($name),*);
+        $crate::ground::on_kind!(mysql, Mysql, $($name),*);
+    };
+}
+
+/// Makes a test of a function for every kind of server.
+macro_rules! on_every_server {
+    ($($name:ident),* $(,)?) => {
+        $crate::ground::on_kind!(on_postgres, Postgres, $($name),*);
+        $crate::ground::on_kind!(on_mysql, Mysql, $($name),*);
     };
 }
 
@@ -292,4 +334,4 @@ macro_rules! on_kind {
     };
 }
 
-pub(crate) use {on_every_kind, on_kind};
+pub(crate) use {on_every_kind, on_every_server, on_kind};

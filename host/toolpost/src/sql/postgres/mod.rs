@@ -202,7 +202,11 @@ impl Session for Transaction {
         .boxed()
     }
 
-    fn is_strict(&self) -> bool {
+    fn is_undone_by_drop(&self) -> bool {
+        true
+    }
+
+    fn keeps_queries(&self) -> bool {
         true
     }
 }

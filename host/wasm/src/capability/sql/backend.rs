@@ -247,8 +247,11 @@ pub trait Session: Send {
     /// Dropping the future drops the session.
     fn roll_back(self: Box<Self>) -> BoxFuture<'static, bool>;
 
-    /// Whether dropping it undoes everything for certain, and a query in it cannot change anything.
-    fn is_strict(&self) -> bool;
+    /// Whether dropping it undoes everything for certain.
+    fn is_undone_by_drop(&self) -> bool;
+
+    /// Whether the database keeps a query in it from changing anything.
+    fn keeps_queries(&self) -> bool;
 }
 
 /// The databases of a host, by name.

@@ -50,7 +50,7 @@ async fn whole(
     pending: &mut Pending,
 ) -> Result<(), Failure> {
     let mut session = share.backend.begin(&share.attempt, share.rules(access, true)).await?;
-    pending.certain = mode == Mode::Query || session.is_strict();
+    pending.certain = mode == Mode::Query || session.is_undone_by_drop();
     let ran = session.run(mode, &statement.text, parameters, answer).await;
     if let Err(failure) = ran {
         if goes_on(&failure) {
@@ -172,7 +172,7 @@ impl Transaction {
             }
         };
         share.open.store(true, Ordering::Relaxed);
-        let pending = Pending { passages: Vec::new(), certain: session.is_strict(), unknown: false };
+        let pending = Pending { passages: Vec::new(), certain: session.is_undone_by_drop(), unknown: false };
         Ok(Transaction { share: share.clone(), session: Some(session), access, contact, pending })
     }
 
@@ -191,7 +191,7 @@ impl Transaction {
             )));
         }
         // Where the database does not keep a query from changing something, it may.
-        let may_change = self.access == SqlAccess::Write && (mode == Mode::Execute || !session.is_strict());
+        let may_change = self.access == SqlAccess::Write && (mode == Mode::Execute || !session.keeps_queries());
         let class = if may_change { EffectClass::Writes } else { EffectClass::Reads };
         let passage = share.pass(share.effect_of(class, mode, &statement)).await?;
         let mut one = Pending { passages: vec![passage], certain: self.pending.certain, unknown: false };
