@@ -154,7 +154,7 @@ fn check_finds_a_database_that_is_not_there_and_a_grant_that_cannot_be_kept() {
     "#);
     assert_snapshot!(database("[sql.shop]\nkind = \"postgres\"\nurl = \"postgres://me:hunter22@host/shop\"\n"), @r#"
     --- stderr
-    error: toolpost.toml:3: the address of a database is a secret: name it in `[secrets]`, and write "${secret:NAME}" here
+    error: toolpost.toml:3: expected the name of a secret: put it into `[secrets]`, and write "${secret:NAME}" here
     error: database `shop`: `url` is missing: where is the server of the kind "postgres"?
     --- exit 2
     "#);

@@ -172,7 +172,7 @@ fn settings_that_cannot_be_meant_are_errors() {
     assert_eq!(server("url = \"${secret:URL}\""), "");
     for url in ["redis://:geheimes-wort@host/", "${secret:}", "${secret:A B}", "URL", ""] {
         let told = server(&format!("url = \"{url}\""));
-        assert!(told.contains("expected a secret of `[secrets]`, for example \"${secret:REDIS_URL}\""), "{told}");
+        assert!(told.contains("expected the name of a secret: put it into `[secrets]`"), "{told}");
         assert!(!told.contains("geheimes"), "{told}");
     }
     assert!(server("").contains("missing field `url`"));

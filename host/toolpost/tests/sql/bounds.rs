@@ -384,5 +384,5 @@ async fn the_address_is_nowhere_to_be_seen(ground: Ground) {
     let text = ground.settings("access = \"read\"", "").replace("${secret:DSN}", "postgres://me:hunter22@host/db");
     let faults = toolpost::Settings::parse(&text, &ground.dir.path().join("toolpost.toml")).unwrap_err();
     let told = faults.iter().map(ToString::to_string).collect::<String>();
-    assert!(told.contains("the address of a database is a secret") && !told.contains("hunter22"), "{told}");
+    assert!(told.contains("expected the name of a secret") && !told.contains("hunter22"), "{told}");
 }
