@@ -152,7 +152,10 @@ impl<'a> Lexer<'a> {
     fn word(&mut self) -> Token {
         let end = self.rest.find(|c| !is_of_word(c) && c != '$').unwrap_or(self.rest.len());
         let word = self.take(end);
-        // `E'..'`, `X'..'`, `_utf8'..'` and their like are literals.
+        if self.dialect == Dialect::Postgres && word.eq_ignore_ascii_case("u") && self.rest.starts_with("&'") {
+            self.skip(1);
+        }
+        // `E'..'`, `X'..'`, `U&'..'`, `_utf8'..'` and their like are literals.
         if self.rest.starts_with('\'') {
             let escapes = self.dialect == Dialect::Mysql || word.eq_ignore_ascii_case("e");
             return self.text('\'', escapes);
