@@ -1,8 +1,10 @@
 //! A database for one test, and hosts whose tools were granted it.
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
@@ -258,7 +260,12 @@ fn service(name: &str) -> Option<String> {
     if found.is_none() {
         let required = std::env::var("TOOLPOST_SERVICES").is_ok_and(|value| value == "required");
         assert!(!required, "the tests' servers do not run: `just services`");
-        eprintln!("left out: {name} is not there; `just services` starts it");
+        // Past what keeps back the words of a test that succeeds, and once for each server.
+        static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        if SAID.lock().unwrap().insert(name.to_owned()) {
+            let said = format!("left out: {name} is not there; `just services` starts it\n");
+            std::io::stderr().write_all(said.as_bytes()).unwrap();
+        }
     }
     found
 }
