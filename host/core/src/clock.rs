@@ -18,7 +18,7 @@ pub struct Clock(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     started: Instant,
-    /// When the time is over, in nanoseconds since the start; never, while the clock stands still.
+    /// When the time is over at the latest, in nanoseconds since the start.
     over: AtomicU64,
     hands: Mutex<Hands>,
     moved: Notify,
@@ -38,8 +38,6 @@ struct Hands {
 /// The clock stands still until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Standing(Clock);
-
-const NEVER: u64 = u64::MAX;
 
 impl Clock {
     pub(crate) fn new(started: Instant, deadline: Instant, around: Option<Clock>) -> Self {
@@ -85,9 +83,9 @@ impl Clock {
         hands.holders += 1;
         if hands.holders == 1 {
             hands.since = Instant::now();
-            if hands.stood < STANDS_MAX {
-                self.0.over.store(NEVER, Ordering::Relaxed);
-            }
+            // As late as it can be, however long somebody thinks.
+            let latest = hands.deadline + STANDS_MAX.saturating_sub(hands.stood);
+            self.0.over.store(nanos(latest.saturating_duration_since(self.0.started)), Ordering::Relaxed);
         }
         drop(hands);
         self.0.moved.notify_waiters();
@@ -106,11 +104,10 @@ impl Clock {
             if self.is_over() {
                 return;
             }
-            let stands = self.0.over.load(Ordering::Relaxed) == NEVER;
-            let deadline = self.hands().deadline;
+            let over = Duration::from_nanos(self.0.over.load(Ordering::Relaxed));
             tokio::select! {
                 () = moved => {}
-                () = sleep_until(deadline), if !stands => {}
+                () = sleep_until(self.0.started + over) => {}
             }
         }
     }
@@ -148,7 +145,7 @@ impl Drop for Standing {
 }
 
 fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(NEVER - 1)
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -204,7 +201,10 @@ mod tests {
     async fn it_does_not_stand_still_for_ever() {
         let clock = of_ten_seconds(None);
         let standing = clock.stop();
-        advance(super::STANDS_MAX + 20 * SECOND).await;
+        advance(super::STANDS_MAX + 9 * SECOND).await;
+        assert!(!clock.is_over());
+        advance(SECOND).await;
+        assert!(clock.is_over() && timeout(SECOND, clock.over()).await.is_ok(), "also while somebody is still asked");
         drop(standing);
         assert!(clock.is_over());
         let _again = clock.stop();

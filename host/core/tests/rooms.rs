@@ -164,7 +164,8 @@ const CALLS_MAX: u64 = 6;
 /// A tool that runs once at a time, with a key made of its arguments, and a breaker that opens for a minute.
 fn work(room: Room, class: EffectClass, seen: &Arc<Seen>) -> Tool {
     let hedge = if room == Hedged { "2s" } else { "never" };
-    let guard = json!({
+    let mut guard = json!({
+        // A tool of which only so many run stays in its place while somebody is asked.
         "parallel": at_once(room),
         // What is answered from the ledger never comes to the cache.
         "idempotency": if room == Cache { json!({}) } else { json!({"key": "args"}) },
@@ -175,6 +176,9 @@ fn work(room: Room, class: EffectClass, seen: &Arc<Seen>) -> Tool {
             "probes": 2, "probes_at_once": 2, "successes_to_close": 2,
         },
     });
+    if room == Leave {
+        guard.as_object_mut().unwrap().remove("parallel");
+    }
     let seen = seen.clone();
     Native::new("work", "")
         .effect(class)

@@ -17,7 +17,7 @@ type Answer = Result<Output, CallError>;
 impl Attempts {
     /// Runs an attempt, and a second one beside it when it is slow and a second one may be made.
     pub(super) async fn hedged(&mut self, first: Begun, slow_after: Duration) -> (Answer, Fence) {
-        let began = first.attempt.started;
+        let began = first.attempt.clone();
         let (answer, second) = {
             let mut running = pin!(first.run());
             match timeout(slow_after, running.as_mut()).await {
@@ -31,6 +31,7 @@ impl Attempts {
                 },
             }
         };
+        self.deadline.at += began.clock.stood();
         // What has lost the race is gone by here, and its gate is closed.
         let first_answer = answer.unwrap_or_else(|| Err(cut_off()));
         let mut fence = first.end(&first_answer, &mut self.trail);
@@ -46,7 +47,7 @@ impl Attempts {
             }
         }
         if answer.is_ok() {
-            self.call.tool.guards.latencies.succeeded(began.elapsed());
+            self.call.tool.guards.latencies.succeeded(began.took());
         }
         (answer, fence)
     }

@@ -56,16 +56,18 @@ impl Attempt {
         let away = self.ties().seat.step_out(&guarding.slots);
         let standing = self.clock.stop();
         let mut decided = |decision| self.decided(decision);
-        tokio::select! {
+        let answered = tokio::select! {
             biased;
             () = self.gate().closed() => return self.gate().check(),
-            answered = approval.ask_leave(&self.call, effect, doing, &self.teller, &mut decided) => answered?,
-        }
-        drop(standing);
-        allowed.count(effect);
+            answered = approval.ask_leave(&self.call, effect, doing, &self.teller, &mut decided) => answered,
+        };
+        // Whatever was answered, the tool goes on: in a place, for which nobody waits at the expense of its time.
         if let Some(away) = away {
             away.step_in(&guarding.slots).await;
         }
+        drop(standing);
+        answered?;
+        allowed.count(effect);
         Ok(())
     }
 

@@ -221,3 +221,25 @@ fn a_rule_about_effects_is_tested_with_its_own_examples() {
     let fault = rule(json!({"tool": "shop_order"})).unwrap_err().to_string();
     assert!(fault.contains("must say what it `does`"), "{fault}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_goes_on_in_a_place() {
+    let limits = HostLimits { max_parallel: 1, ..HostLimits::default() };
+    let mut catalog = Catalog::default();
+    let tool = Native::new("try", "Tries, and works on").effect(EffectClass::Writes).run(|attempt| async move {
+        let (class, action) = (EffectClass::Writes, "files.delete".into());
+        let refused = attempt.pass(Effect { class, action, target: "/notes/a.md".into(), detail: None }).await;
+        sleep(100 * MS).await;
+        Ok(json!(refused.is_err()))
+    });
+    catalog.add(tool).unwrap();
+    let host = Arc::new(Host::new(catalog).with_limits(limits).with_approval(Approval::new(asking())));
+    let call = || {
+        let host = host.clone();
+        tokio::spawn(async move { call_in(&host, None, "try", json!({})).await.result.unwrap().value })
+    };
+    let (first, second) = (call(), call());
+    sleep(50 * MS).await;
+    assert_eq!(host.in_use(), (1, 1), "one works, and one waits for its place");
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (json!(true), json!(true)));
+}

@@ -51,15 +51,17 @@ impl Seat {
         drop(slot);
     }
 
-    /// Gives the place back for a while; not where too many have, nor inside of another call, which keeps it in any case.
+    /// Gives the place back for a while; not where too many have, nor inside of another call, nor where the
+    /// place is more than one of the host.
     pub(crate) fn step_out(&self, slots: &Slots) -> Option<Away> {
         let count = slots.away();
         count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |away| (away < AWAY_MAX).then_some(away + 1)).ok()?;
         let away = Away { seat: self.clone(), count: count.clone() };
         let mut state = self.state();
         state.away += 1;
-        let is_inside = state.slot.as_ref().is_some_and(|slot| slot.depth > 0);
-        let slot = if is_inside { None } else { state.slot.take() };
+        // What runs alone, or is one of so many, stays so in the middle of its work.
+        let stays = state.slot.as_ref().is_some_and(|slot| slot.depth > 0 || slot.need.is_more_than_a_place());
+        let slot = if stays { None } else { state.slot.take() };
         drop(state);
         drop(slot);
         Some(away)

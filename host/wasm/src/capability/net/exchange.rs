@@ -78,7 +78,7 @@ impl Exchange {
             }
         };
         let answered = self.bound("the answer", self.grant.max_response.0, "max_response");
-        let veil = Veil::over(&self.grant.inject, &self.attempt);
+        let veil = Veil::over(&self.attempt);
         let Exchange { attempt, client, errand, effect, head, draft, silence_max, place, .. } = self;
         let body = draft.send(bound, errand.life.clone(), errand.upload.clone());
         match client.send(&errand, Request::from_parts(head, body)).await {
@@ -95,7 +95,7 @@ impl Exchange {
 
     /// Puts in what the tool must not see. It was allowed what it asked for by here, and nobody is asked any more.
     async fn inject(&mut self) -> Result<(), CallError> {
-        if self.grant.inject.is_empty() {
+        if self.attempt.call.tool.grants.templates().next().is_none() {
             return Ok(());
         }
         let filled = Filled::of(&self.grant.inject, &self.attempt).await?;
@@ -152,6 +152,12 @@ fn whole(
     let (mut head, incoming) = response.into_parts();
     let watch = watch.begun(&head);
     if let Some(veil) = &veil {
+        if !Veil::sees_through(&head.headers) {
+            let why =
+                "an answer to a tool for which the host sends secrets came packed, and could not be searched for them";
+            bound.attempt.keep_from(CallError::new(ErrorKind::CapabilityDenied, Stage::Run, why));
+            return Err(Error::HttpResponseContentCoding(None));
+        }
         veil.head(&mut head.headers);
     }
     if !bound.fits(incoming.size_hint().lower()) {

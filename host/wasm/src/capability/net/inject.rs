@@ -49,6 +49,10 @@ impl Filled {
     pub(super) fn put(self, headers: &mut HeaderMap, url: &mut Url) {
         // What is packed could not be searched for what must not come back.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // Nor what comes in parts that the tool cuts as it likes, or in other characters.
+        for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_CHARSET] {
+            headers.remove(name);
+        }
         for (name, value) in self.headers {
             headers.insert(name, value);
         }
@@ -85,9 +89,17 @@ pub(super) struct Veil {
 }
 
 impl Veil {
-    /// None where nothing was put in.
-    pub(super) fn over(inject: &Inject, attempt: &Attempt) -> Option<Self> {
-        (!inject.is_empty()).then(|| Veil { attempt: attempt.clone(), stream: attempt.masking() })
+    /// None where the host puts nothing into any request of the tool: one may bring back what was put into another.
+    pub(super) fn over(attempt: &Attempt) -> Option<Self> {
+        let injects = attempt.call.tool.grants.templates().next().is_some();
+        injects.then(|| Veil { attempt: attempt.clone(), stream: attempt.masking() })
+    }
+
+    /// Whether the body can be searched: it is not packed.
+    pub(super) fn sees_through(headers: &HeaderMap) -> bool {
+        let mut codings =
+            headers.get_all(header::CONTENT_ENCODING).iter().chain(headers.get_all(header::TRANSFER_ENCODING));
+        codings.all(|coding| matches!(coding.as_bytes(), b"identity" | b"chunked"))
     }
 
     /// Of headers, also how long the body is: it may be another one now.
