@@ -61,7 +61,7 @@ impl Attempt {
             () = self.gate().closed() => return self.gate().check(),
             answered = approval.ask_leave(&self.call, effect, doing, &self.teller, &mut decided) => answered,
         };
-        // Whatever was answered, the tool goes on: in a place, for which nobody waits at the expense of its time.
+        // Whatever was answered, the tool goes on, and does so in a place; the wait for it does not count as its time.
         if let Some(away) = away {
             away.step_in(&guarding.slots).await;
         }
