@@ -27,6 +27,22 @@ fn run(folder: &TempDir, args: &[&str]) -> String {
 }
 
 #[test]
+fn a_tool_that_looks_for_a_folder_and_has_none_is_told_the_line_that_would_give_it_one() {
+    let said = run(&folder(""), &["call", "files_read", "path=/notes/plan.md"]);
+    assert!(said.contains("No such file or directory"), "{said}");
+    assert!(
+        said.contains("`grants.dirs = [{ host = \"FOLDER\", guest = \"/PATH\" }]` in `[components.files]`"),
+        "{said}"
+    );
+    // What fails for another reason is not told so.
+    let settings = format!("[components.divide]\npath = {:?}\n", prebuilt("divide"));
+    let other = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(other.path().join("toolpost.toml"), settings).expect("written");
+    let said = run(&other, &["call", "divide_divide_integers", "dividend=1", "divisor=0"]);
+    assert!(said.contains("error: ") && !said.contains("grants.dirs"), "{said}");
+}
+
+#[test]
 fn inspect_and_check_show_which_folders_are_granted_and_to_which_tool() {
     let _filters = filters();
     let folder = folder(GRANTS);

@@ -130,13 +130,25 @@ fn faults_of_what_is_injected_are_found_when_the_settings_are_read() {
     assert!(fault.contains("names no secret; write \"${secret:NAME}\""), "{fault}");
     let fault = check(&folder(address, "inject.headers = { Host = \"x\" }"));
     assert!(fault.contains("the header `Host` is the host's own"), "{fault}");
+    let fault = check(&folder(
+        address,
+        "inject = { basic = { user = \"a\", password = \"b\" }, headers = { Authorization = \"x\" } }",
+    ));
+    assert!(fault.contains("the header `authorization` is set twice"), "{fault}");
+    for open in ["http://api.example.com/**", "http://93.184.216.34/**", "http://[2606:4700::1]/**"] {
+        let fault = check(&open_to_read(address, open));
+        assert!(fault.contains("could be read on the way: write `https`"), "{fault}");
+    }
+}
+
+/// Settings that send a secret to where anybody could read it.
+fn open_to_read(address: SocketAddr, to: &str) -> TempDir {
     let open = folder(address, "");
     let settings = std::fs::read_to_string(open.path().join("toolpost.toml")).expect("read");
-    let line = "{ to = \"http://api.example.com/**\", inject.query = { k = \"${secret:KEY}\" } }";
+    let line = format!("{{ to = \"{to}\", inject.query = {{ k = \"${{secret:KEY}}\" }} }}");
     let (before, _) = settings.split_once("grants.net").expect("it is there");
     std::fs::write(open.path().join("toolpost.toml"), format!("{before}grants.net = [{line}]\n")).expect("written");
-    let fault = check(&open);
-    assert!(fault.contains("could be read on the way: write `https`"), "{fault}");
+    open
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! How long may an attempt still take? Its clock stands still while a person is asked about an effect.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -22,6 +24,9 @@ struct Inner {
     over: AtomicU64,
     hands: Mutex<Hands>,
     moved: Notify,
+    /// Whether it stands still, and who is to be run again when it goes on.
+    stands: AtomicBool,
+    guest: AtomicWaker,
     /// The clock of the attempt around it, which waits meanwhile.
     around: Option<Clock>,
 }
@@ -43,7 +48,8 @@ impl Clock {
     pub(crate) fn new(started: Instant, deadline: Instant, around: Option<Clock>) -> Self {
         let hands = Hands { deadline, holders: 0, since: started, stood: Duration::ZERO };
         let over = AtomicU64::new(nanos(deadline.saturating_duration_since(started)));
-        Clock(Arc::new(Inner { started, over, hands: Mutex::new(hands), moved: Notify::new(), around }))
+        let (stands, guest) = (AtomicBool::new(false), AtomicWaker::new());
+        Clock(Arc::new(Inner { started, over, hands: Mutex::new(hands), moved: Notify::new(), stands, guest, around }))
     }
 
     /// Whether the time is over.
@@ -72,6 +78,17 @@ impl Clock {
         hands.stood + hands.standing_for()
     }
 
+    /// Ready while the clock goes. A runner does not run its tool while it stands: what is computed meanwhile would be
+    /// computed outside of its time and of its place. One task at a time can wait for this.
+    pub fn poll_goes(&self, task: &mut Context<'_>) -> Poll<()> {
+        if !self.0.stands.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.0.guest.register(task.waker());
+        // It may go on since a moment ago.
+        if self.0.stands.load(Ordering::Acquire) { Poll::Pending } else { Poll::Ready(()) }
+    }
+
     /// Holds the clock, and those of the attempts around it.
     pub(crate) fn stop(&self) -> Vec<Standing> {
         let clocks = std::iter::successors(Some(self), |clock| clock.0.around.as_ref());
@@ -83,6 +100,7 @@ impl Clock {
         hands.holders += 1;
         if hands.holders == 1 {
             hands.since = Instant::now();
+            self.0.stands.store(true, Ordering::Release);
             // As late as it can be, however long somebody thinks.
             let latest = hands.deadline + STANDS_MAX.saturating_sub(hands.stood);
             self.0.over.store(nanos(latest.saturating_duration_since(self.0.started)), Ordering::Relaxed);
@@ -138,8 +156,10 @@ impl Drop for Standing {
             hands.deadline += stood;
             let over = nanos(hands.deadline.saturating_duration_since(clock.0.started));
             clock.0.over.store(over, Ordering::Relaxed);
+            clock.0.stands.store(false, Ordering::Release);
         }
         drop(hands);
+        clock.0.guest.wake();
         clock.0.moved.notify_waiters();
     }
 }

@@ -5,6 +5,8 @@
 //! down, so that every outcome lists what its call did. No driver goes round it: later rules about effects (quotas, a
 //! person who is asked, a dry run) have this one place.
 
+mod intent;
+
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +14,8 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+
+pub use self::intent::Intent;
 
 use crate::check::approve::Decision;
 use crate::tell::{CallError, ErrorKind, Stage};
@@ -132,6 +136,8 @@ struct Inner {
     decisions: Vec<Decision>,
     /// Why the attempt was first kept from something.
     refusal: Option<CallError>,
+    /// What its tool asked for in vain, without being refused anything.
+    hint: Option<String>,
     /// Whether a server failed it, and a breaker has counted that against the server.
     server_failed: bool,
 }
@@ -160,6 +166,7 @@ impl Gate {
             running_inside,
             decisions,
             refusal,
+            hint: None,
             server_failed,
         };
         Gate { inner: Arc::new((Mutex::new(inner), Notify::new())), witnesses: Vec::new() }
@@ -218,20 +225,23 @@ impl Gate {
         self.lock().refusal.get_or_insert(why);
     }
 
+    /// Notes what would help the tool, should it fail: it looked for what it was not granted, and found nothing.
+    pub fn hint(&self, help: String) {
+        self.lock().hint.get_or_insert(help);
+    }
+
     /// The reason for a failure. A tool that fails after it was refused something says so in its own words, or not at all;
     /// the caller is told the refusal, because that is what can be changed.
     #[must_use]
     pub fn explain(&self, error: CallError) -> CallError {
-        let refusal = match error.kind {
-            ErrorKind::ToolFailed { .. } | ErrorKind::Trapped => self.lock().refusal.clone(),
-            _ => None,
-        };
-        match refusal {
-            Some(refusal) => CallError {
-                message: format!("{}; the tool ended with: {}", refusal.message, error.message),
-                source: error.source,
-                ..refusal
-            },
+        let fails = matches!(error.kind, ErrorKind::ToolFailed { .. } | ErrorKind::Trapped);
+        if let Some(refusal) = self.lock().refusal.clone().filter(|_| fails) {
+            let message = format!("{}; the tool ended with: {}", refusal.message, error.message);
+            return CallError { message, source: error.source, ..refusal };
+        }
+        let says = matches!(error.kind, ErrorKind::ToolFailed { .. } | ErrorKind::InvalidArguments);
+        match self.lock().hint.clone().filter(|_| says) {
+            Some(hint) => error.with_help(hint),
             None => error,
         }
     }
@@ -302,12 +312,14 @@ impl Gate {
         inside.max(listed).max(unlisted)
     }
 
-    /// Notes what was decided about an effect; as many of them are listed as effects are.
-    pub(crate) fn decided(&self, decision: Decision) {
+    /// Notes what was decided about an effect, and says whether it did: as many of them are listed as effects are.
+    pub(crate) fn decided(&self, decision: &Decision) -> bool {
         let mut inner = self.lock();
-        if inner.decisions.len() < EFFECTS_LISTED_MAX {
-            inner.decisions.push(decision);
+        let is_room = inner.decisions.len() < EFFECTS_LISTED_MAX;
+        if is_room {
+            inner.decisions.push(decision.clone());
         }
+        is_room
     }
 
     /// What was decided about its effects.

@@ -16,12 +16,14 @@ use tokio::time::Instant;
 pub use self::capture::Capture;
 pub use self::contact::Contact;
 pub(crate) use self::leave::Leaves;
+
+use self::leave::Asking;
 pub use self::trace::span_id;
 
 use crate::call::{CallerKey, PermittedCall};
 use crate::catalog::grants::{Piece, Template};
 use crate::clock::Clock;
-use crate::effect::{Effect, Gate, Passage};
+use crate::effect::{Gate, Intent, Passage};
 use crate::guard::replay::Hold;
 use crate::inside::Ties;
 use crate::limits::Limits;
@@ -37,7 +39,7 @@ const PART_BYTES_LEAST: usize = 64;
 
 /// An effect that the operator's rules have nothing against, or somebody has allowed.
 #[derive(Debug)]
-pub struct Asked(Effect);
+pub struct Asked(Intent);
 
 /// Runs one attempt of a permitted call.
 ///
@@ -67,8 +69,7 @@ pub struct Attempt {
     teller: Teller,
     ties: Ties,
     hold: Option<Arc<Hold>>,
-    /// What it has asked leave for.
-    asked: Leaves,
+    asking: Arc<Asking>,
     /// Keys that have gone along with what it does.
     forwarded: Arc<AtomicU64>,
 }
@@ -102,7 +103,7 @@ impl Attempt {
             teller,
             ties,
             hold,
-            asked: Leaves::default(),
+            asking: Arc::default(),
             forwarded,
         }
     }
@@ -138,15 +139,16 @@ impl Attempt {
     }
 
     /// Asks for leave to have an effect on the world. Every driver does, before it acts. Where the operator's rules ask about
-    /// such an effect, this waits for the answer, and the attempt's clock stands still.
+    /// such an effect, this waits for the answer, and the attempt's clock stands still. An [`Effect`](crate::Effect) is an
+    /// intent with nothing more to it than is told.
     ///
     /// # Errors
     /// [`ErrorKind::Declined`] and [`ErrorKind::ApprovalTimedOut`] where it is not allowed; else as for [`Gate::pass`].
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready leaves no trace, and takes back the question.
-    pub async fn pass(&self, effect: Effect) -> Result<Passage, CallError> {
-        let asked = self.ask(effect).await?;
+    pub async fn pass(&self, intent: impl Into<Intent>) -> Result<Passage, CallError> {
+        let asked = self.ask(intent).await?;
         self.pass_asked(asked).await
     }
 
@@ -158,12 +160,13 @@ impl Attempt {
     ///
     /// # Cancel safety
     /// Dropping the future takes back the question.
-    pub async fn ask(&self, mut effect: Effect) -> Result<Asked, CallError> {
-        self.masker().effect_in(&mut effect);
-        match self.leave_for(&effect).await {
-            Ok(()) => Ok(Asked(effect)),
+    pub async fn ask(&self, intent: impl Into<Intent>) -> Result<Asked, CallError> {
+        let mut intent = intent.into();
+        intent.mask(&self.masker());
+        match self.leave_for(&intent).await {
+            Ok(()) => Ok(Asked(intent)),
             Err(why) => {
-                self.refuse(effect, why.clone());
+                self.refuse(intent.effect, why.clone());
                 Err(why)
             }
         }
@@ -176,16 +179,22 @@ impl Attempt {
     ///
     /// # Cancel safety
     /// As for [`Gate::pass`].
-    pub async fn pass_asked(&self, Asked(effect): Asked) -> Result<Passage, CallError> {
-        let told = effect.clone();
-        let passage = self.gate.pass(effect).await?;
+    pub async fn pass_asked(&self, Asked(intent): Asked) -> Result<Passage, CallError> {
+        let told = intent.effect.clone();
+        let passage = self.gate.pass(intent.effect).await?;
         self.teller.tell(&Event::Effect { effect: &told });
         Ok(passage)
     }
 
+    /// Writes down that nothing comes of an effect that was asked about, because its server is left alone, or could not be
+    /// reached: why is what there is to say of it.
+    pub fn refuse_asked(&self, Asked(intent): Asked, why: CallError) {
+        self.refuse(crate::Effect { detail: Some(why.message.clone()), ..intent.effect }, why);
+    }
+
     /// Writes down an effect that is not granted, and why; the tool's log has the reason too. Where the tool fails on it, the
     /// caller is told the reason.
-    pub fn refuse(&self, mut effect: Effect, why: CallError) {
+    pub fn refuse(&self, mut effect: crate::Effect, why: CallError) {
         self.masker().effect_in(&mut effect);
         self.log(Level::Warn, &why.message);
         self.gate.refuse(effect, why);
@@ -195,6 +204,11 @@ impl Attempt {
     pub fn keep_from(&self, why: CallError) {
         self.log(Level::Warn, &why.message);
         self.gate.keep_from(why);
+    }
+
+    /// Notes what would help the tool, should it fail: it looked for what it was not granted, and found nothing there.
+    pub fn hint(&self, help: String) {
+        self.gate.hint(help);
     }
 
     /// Says how far the work is. Nothing is said any more once the attempt is over, or has said very much already.

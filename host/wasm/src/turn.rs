@@ -5,6 +5,8 @@
 //! a task never runs out of work, and looks at its timers and at the network only once in a while (tokio: after 61 polls). So
 //! the task is put off until the runtime has looked, which is what `yield_now` does.
 //!
+//! While somebody is asked about what the guest is about to do, it gets no turn at all.
+//!
 //! A call of a host function uses next to no fuel, whatever time it takes. So every host function looks at the clock as it
 //! begins, and ends an attempt that is past its deadline, or that fills its turn with such calls.
 
@@ -140,6 +142,10 @@ pub(crate) async fn taking<T>(
 ) -> Result<T, Ended> {
     let waker = Waker::from(turns.clone());
     let ran = std::future::poll_fn(|task| {
+        if turns.clock.poll_goes(task).is_pending() {
+            turns.pause();
+            return Poll::Pending;
+        }
         turns.task.register(task.waker());
         let turn_ends = turns.since_start() + nanos(TURN);
         loop {

@@ -180,7 +180,7 @@ async fn every_effect_is_in_the_report_with_the_key_that_the_tool_knows() {
     ];
     assert_eq!(effects(&outcome), wanted);
     let details: Vec<_> = outcome.report.effects.iter().filter_map(|it| it.effect.detail.as_deref()).collect();
-    assert_eq!(details, ["3 bytes", "0 bytes", "2 bytes", "3 bytes"]);
+    assert_eq!(details, ["3 bytes", "+1", "+1", "0 bytes", "2 bytes", "3 bytes"]);
     let classes = outcome.report.effects.iter().map(|it| it.effect.class).collect::<Vec<_>>();
     assert_eq!((classes[0], classes[1], classes[3]), (EffectClass::Writes, EffectClass::Reads, EffectClass::Reads));
     assert_eq!(ground.all("component/keys/b").await, ["deep/n=1", "deep/x=", "deep/y=12"]);

@@ -38,7 +38,7 @@ const BODY_BYTES_MOST: u64 = 1 << 30;
 #[serde(deny_unknown_fields)]
 pub struct GrantSettings {
     /// Where requests over HTTP may go. Default: nowhere.
-    #[serde(default, deserialize_with = "inject::unread_on_the_way")]
+    #[serde(default, deserialize_with = "inject::sound")]
     pub net: Option<Vec<NetGrant>>,
     /// The folders that tools may use. Default: none.
     #[serde(default, deserialize_with = "dirs::in_different_places")]
@@ -323,6 +323,18 @@ impl Destination {
     #[must_use]
     pub fn is_open_to_read(&self) -> bool {
         self.scheme == "http"
+    }
+
+    /// Whether it names its host by an address of this machine, or of a network of one's own.
+    #[must_use]
+    pub fn names_own_address(&self) -> bool {
+        match self.host {
+            HostPattern::Exactly(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+            HostPattern::Exactly(Host::Ipv6(ip)) => {
+                ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+            }
+            _ => false,
+        }
     }
 
     /// Whether it names its host by an address, and so every address behind it.

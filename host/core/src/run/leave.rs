@@ -1,34 +1,64 @@
 //! May the tool have this effect? Rules are tried, and where they ask, the attempt waits for a person: its place is free for
-//! others meanwhile, and its clock stands still.
+//! others meanwhile, its clock stands still, and a guest is left where it is.
+//!
+//! The question is held in a task of its own. So it goes on while the guest that waits for it is not run, and whoever has
+//! stepped out steps in again, also where nobody wants the answer any more.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{Semaphore, oneshot};
+use tracing::Instrument as _;
+
 use super::Attempt;
-use crate::check::approve::{Decision, Leave};
-use crate::effect::Effect;
-use crate::tell::{CallError, Event};
+use crate::check::approve::{Decision, Doing, Leave};
+use crate::effect::{EFFECTS_LISTED_MAX, Intent};
+use crate::host::Host;
+use crate::tell::{CallError, ErrorKind, Event, Stage};
+
+/// The most questions that one attempt asks, and how many of them wait at once.
+const QUESTIONS_MAX: usize = 100;
+const QUESTIONS_AT_ONCE_MAX: usize = 8;
 
 /// How often a person has allowed each effect of a call. What was allowed in one attempt is not asked about again when the
 /// next one comes to the same point; what an attempt does more often than that is.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Leaves(Arc<Mutex<HashMap<Effect, u32>>>);
+pub(crate) struct Leaves(Arc<Mutex<HashMap<[u8; 32], u32>>>);
 
 impl Leaves {
-    /// One more time. Says the how-maniest.
-    fn count(&self, effect: &Effect) -> u32 {
+    /// One more time. Says the how-maniest; nothing where too many are counted already.
+    fn count(&self, identity: [u8; 32]) -> Option<u32> {
         let mut counts = self.counts();
-        let count = counts.entry(effect.clone()).or_default();
+        if counts.len() >= EFFECTS_LISTED_MAX && !counts.contains_key(&identity) {
+            return None;
+        }
+        let count = counts.entry(identity).or_default();
         *count += 1;
-        *count
+        Some(*count)
     }
 
-    fn counted(&self, effect: &Effect) -> u32 {
-        self.counts().get(effect).copied().unwrap_or_default()
+    fn counted(&self, identity: &[u8; 32]) -> u32 {
+        self.counts().get(identity).copied().unwrap_or_default()
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Effect, u32>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<[u8; 32], u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an attempt has asked leave for, and may still ask.
+#[derive(Debug)]
+pub(super) struct Asking {
+    counts: Leaves,
+    questions: AtomicUsize,
+    at_once: Semaphore,
+}
+
+impl Default for Asking {
+    fn default() -> Self {
+        let (counts, questions) = (Leaves::default(), AtomicUsize::new(0));
+        Asking { counts, questions, at_once: Semaphore::new(QUESTIONS_AT_ONCE_MAX) }
     }
 }
 
@@ -38,41 +68,69 @@ impl Attempt {
     ///
     /// # Cancel safety
     /// Dropping the future takes the question back.
-    pub(super) async fn leave_for(&self, effect: &Effect) -> Result<(), CallError> {
+    pub(super) async fn leave_for(&self, intent: &Intent) -> Result<(), CallError> {
         let Some(host) = self.ties().host.host() else { return Ok(()) };
-        let approval = host.approval();
-        let (leave, decisions) = approval.leave(&self.call, effect);
-        decisions.into_iter().for_each(|decision| self.decided(decision));
+        let (leave, decisions) = host.approval().leave(&self.call, intent);
+        decisions.into_iter().for_each(|decision| self.decided(&decision));
         let doing = match leave {
             Leave::Given => return Ok(()),
             Leave::Denied(why) => return Err(why),
             Leave::Asked(doing) => doing,
         };
         let allowed = &self.ties().leaves;
-        if self.asked.count(effect) <= allowed.counted(effect) {
+        // What is not known yet may be something else than what was allowed.
+        let identity = intent.is_whole().then(|| intent.identity());
+        let is_allowed =
+            |identity| self.asking.counts.count(identity).is_some_and(|it| it <= allowed.counted(&identity));
+        if identity.is_some_and(is_allowed) {
             return Ok(());
         }
-        let guarding = host.guarding();
+        let Ok(_turn) = self.asking.at_once.acquire().await else { return self.gate().check() };
+        if self.asking.questions.fetch_add(1, Ordering::Relaxed) >= QUESTIONS_MAX {
+            let words = format!("the tool has had the {QUESTIONS_MAX} questions asked that one attempt may ask");
+            let help =
+                "an `[[approval.allow]]` rule with the same `does`, in place of the one that asks, needs no question";
+            return Err(CallError::new(ErrorKind::QuotaExceeded, Stage::Run, words).with_help(help));
+        }
+        let (wanted, unwanted) = oneshot::channel();
+        let question = self.clone().question(host, intent.clone(), doing, unwanted);
+        let answered = tokio::spawn(question.in_current_span()).await;
+        drop(wanted);
+        answered.unwrap_or_else(|error| Err(crate::bug!(Stage::Run, "a question ended without an answer: {error}")))?;
+        if let Some(identity) = identity {
+            allowed.count(identity);
+        }
+        Ok(())
+    }
+
+    async fn question(
+        self,
+        host: Host,
+        intent: Intent,
+        doing: Doing,
+        unwanted: oneshot::Receiver<()>,
+    ) -> Result<(), CallError> {
+        let (approval, guarding) = (host.approval(), host.guarding());
         let away = self.ties().seat.step_out(&guarding.slots);
         let standing = self.clock.stop();
-        let mut decided = |decision| self.decided(decision);
+        let mut decided = |decision: Decision| self.decided(&decision);
         let answered = tokio::select! {
             biased;
-            () = self.gate().closed() => return self.gate().check(),
-            answered = approval.ask_leave(&self.call, effect, doing, &self.teller, &mut decided) => answered,
+            () = self.gate().closed() => self.gate().check(),
+            _ = unwanted => Ok(()),
+            answered = approval.ask_leave(&self.call, &intent, doing, &self.teller, &mut decided) => answered,
         };
         // Whatever was answered, the tool goes on, and does so in a place; the wait for it does not count as its time.
         if let Some(away) = away {
             away.step_in(&guarding.slots).await;
         }
         drop(standing);
-        answered?;
-        allowed.count(effect);
-        Ok(())
+        answered
     }
 
-    fn decided(&self, decision: Decision) {
-        self.teller.tell(&Event::Decision { decision: &decision });
-        self.gate().decided(decision);
+    fn decided(&self, decision: &Decision) {
+        if self.gate().decided(decision) {
+            self.teller.tell(&Event::Decision { decision });
+        }
     }
 }

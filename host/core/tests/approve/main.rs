@@ -3,6 +3,7 @@
 
 mod answers;
 mod effects;
+mod intents;
 mod lessons;
 mod rules;
 mod shown;

@@ -71,6 +71,17 @@ impl Inject {
         self.headers.is_empty() && self.query.is_empty() && self.basic.is_none()
     }
 
+    /// A header that would be set by two of its parts; the case of its letters does not tell names apart.
+    fn said_twice(&self) -> Option<String> {
+        let basic = self.basic.iter().map(|_| "authorization".to_owned());
+        let mut names: Vec<_> = self.headers.keys().map(|name| name.to_ascii_lowercase()).chain(basic).collect();
+        names.sort_unstable();
+        names.windows(2).find_map(|pair| match pair {
+            [one, other] if one == other => Some(one.clone()),
+            _ => None,
+        })
+    }
+
     /// The texts that are filled in.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         let basic = self.basic.iter().flat_map(|basic| [&basic.user, &basic.password]);
@@ -165,11 +176,17 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String
     Ok(headers)
 }
 
-/// Reads grants of the network, and lets no secret go where anybody on the way can read it.
-pub(super) fn unread_on_the_way<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<NetGrant>>, D::Error> {
+/// Reads grants of the network, and lets no secret go where anybody on the way can read it, nor two in one place.
+pub(super) fn sound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<NetGrant>>, D::Error> {
     let grants = Option::<Vec<NetGrant>>::deserialize(deserializer)?;
     for grant in grants.iter().flatten() {
-        let named = grant.private || grant.to.names_address();
+        if let Some(name) = grant.inject.said_twice() {
+            return Err(D::Error::custom(format!(
+                "the header `{name}` is set twice for `{}`: once is enough",
+                grant.to
+            )));
+        }
+        let named = grant.private || grant.to.names_own_address();
         if grant.to.is_open_to_read() && !named && !grant.inject.is_empty() {
             return Err(D::Error::custom(format!(
                 "what is injected for `{}` could be read on the way: write `https`, or `private = true` for a destination \

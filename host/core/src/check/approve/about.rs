@@ -1,18 +1,16 @@
 //! What is judged? A call before it runs, or one effect of a call that runs.
 
-use std::borrow::Cow;
-
 use super::rules::Subject;
 use crate::call::AcceptedCall;
 use crate::check::repeat::hash;
-use crate::effect::Effect;
+use crate::effect::Intent;
 use crate::tell::Stage;
 
 /// A call, or one effect of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct About<'c> {
     pub(super) call: &'c AcceptedCall,
-    pub(super) effect: Option<&'c Effect>,
+    pub(super) effect: Option<&'c Intent>,
 }
 
 impl<'c> About<'c> {
@@ -20,7 +18,7 @@ impl<'c> About<'c> {
         About { call, effect: None }
     }
 
-    pub(crate) fn effect(call: &'c AcceptedCall, effect: &'c Effect) -> Self {
+    pub(crate) fn effect(call: &'c AcceptedCall, effect: &'c Intent) -> Self {
         About { call, effect: Some(effect) }
     }
 
@@ -38,12 +36,12 @@ impl<'c> About<'c> {
     pub(super) fn words(self) -> String {
         let tool = &self.call.tool.name;
         match self.effect {
-            Some(effect) => format!("`{}` of `{tool}`", effect.words()),
+            Some(intent) => format!("`{}` of `{tool}`", intent.effect.words()),
             None => format!("`{tool}`"),
         }
     }
 
-    /// What an answer is bound to: everything that was shown, and who asked for it. An effect is the same whatever the
+    /// What an answer is bound to: everything that was shown, all of what that stands for, and who asked for it. An effect is the same whatever the
     /// arguments were that led to it.
     pub(super) fn binding(self, doubt: bool) -> [u8; 32] {
         let Subject { tool, digest, effect, caller, .. } = self.subject();
@@ -57,13 +55,7 @@ impl<'c> About<'c> {
             None => "call",
         };
         let words = [about, tool, digest, effect.name(), &powers, &caller.id, &groups, session].map(str::as_bytes);
-        let judged: Vec<Cow<'_, [u8]>> = match self.effect {
-            Some(Effect { class, action, target, detail }) => {
-                let parts = [class.name(), action, target, detail.as_deref().unwrap_or_default()];
-                parts.iter().map(|part| part.as_bytes().into()).collect()
-            }
-            None => vec![self.call.arguments_hash().as_slice().into()],
-        };
-        hash(&words.into_iter().chain(judged.iter().map(|part| &**part)).collect::<Vec<_>>())
+        let judged = self.effect.map_or(*self.call.arguments_hash(), Intent::identity);
+        hash(&words.into_iter().chain([judged.as_slice()]).collect::<Vec<_>>())
     }
 }

@@ -7,7 +7,6 @@ use serde::{Serialize, Serializer};
 use super::about::About;
 use super::question::{arguments_hash, now_ms};
 use super::rules::{Action, Placed};
-use crate::effect::Effect;
 
 /// A decision about a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -87,7 +86,7 @@ impl Decision {
             by: by.into(),
             why: None,
             rule: None,
-            effect: about.effect.map(Effect::words),
+            effect: about.effect.map(|intent| intent.effect.words()),
             question: None,
             shadow: false,
             arguments_hash: arguments_hash(about.call),

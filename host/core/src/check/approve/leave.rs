@@ -10,7 +10,7 @@ use super::question::{Choice, Why};
 use super::refusal;
 use super::rules::{Action, Ruling};
 use crate::call::PermittedCall;
-use crate::effect::Effect;
+use crate::effect::Intent;
 use crate::tell::{CallError, Teller};
 
 /// What rules say of an effect.
@@ -31,12 +31,12 @@ pub(crate) struct Doing {
 
 impl Approval {
     /// What the rules say of an effect, and what was decided by that.
-    pub(crate) fn leave(&self, call: &PermittedCall, effect: &Effect) -> (Leave, Vec<Decision>) {
+    pub(crate) fn leave(&self, call: &PermittedCall, intent: &Intent) -> (Leave, Vec<Decision>) {
         let rules = self.rules();
         if !rules.judge_effects() {
             return (Leave::Given, Vec::new());
         }
-        let about = About::effect(call, effect);
+        let about = About::effect(call, intent);
         let Ruling { action, by, shadows } = rules.rule_on(&about.subject());
         let mut decisions: Vec<_> = shadows.iter().map(|placed| Decision::of_rule(about, placed)).collect();
         let leave = match (action, by) {
@@ -69,17 +69,17 @@ impl Approval {
     pub(crate) async fn ask_leave(
         self: &Arc<Self>,
         call: &PermittedCall,
-        effect: &Effect,
+        intent: &Intent,
         doing: Doing,
         teller: &Teller,
         decided: &mut (dyn FnMut(Decision) + Send),
     ) -> Result<(), CallError> {
         let Doing { why, rule } = doing;
-        match self.answer_to(About::effect(call, effect), &why, rule, teller, decided).await? {
+        match self.answer_to(About::effect(call, intent), &why, rule, teller, decided).await? {
             Choice::Allow | Choice::AllowSession | Choice::AllowAlways => Ok(()),
             // No question about an effect is settled so.
             Choice::Edit { .. } | Choice::Answer { .. } | Choice::Deny { .. } => {
-                Err(refusal::declined(About::effect(call, effect), None))
+                Err(refusal::declined(About::effect(call, intent), None))
             }
         }
     }

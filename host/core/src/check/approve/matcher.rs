@@ -129,9 +129,13 @@ impl Test {
         }
     }
 
-    /// Whether a text fits that is no argument.
-    pub(super) fn fits_text(&self, text: &str, need: Need) -> bool {
-        self.fits_one(&Value::String(text.to_owned()), need)
+    /// Whether texts fit that are no arguments.
+    pub(super) fn fits_texts(&self, texts: &[String], need: Need) -> bool {
+        let fits = |text: &String| self.fits_one(&Value::String(text.clone()), need);
+        match need {
+            Need::One => texts.iter().any(fits),
+            Need::Every => texts.iter().all(fits),
+        }
     }
 
     fn fits_one(&self, value: &Value, need: Need) -> bool {

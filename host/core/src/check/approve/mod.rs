@@ -39,7 +39,7 @@ pub use self::decision::{Decided, Decision};
 pub use self::question::{Answer, Choice, Question, Risk};
 pub use self::rules::Rules;
 
-pub(crate) use self::leave::Leave;
+pub(crate) use self::leave::{Doing, Leave};
 pub(crate) use self::refusal::refused;
 
 use self::about::About;

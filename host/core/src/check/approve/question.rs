@@ -15,7 +15,7 @@ use super::rules::{Does, Rule, Subject};
 use super::shown::{Shown, escaped, is_secret, masked_for, shown};
 use crate::call::{AcceptedCall, Caller};
 use crate::check::authorize::Pattern;
-use crate::effect::{Effect, EffectClass};
+use crate::effect::{Effect, EffectClass, Intent};
 use crate::secret::{MASK, Masker};
 
 /// What a person is asked.
@@ -160,14 +160,14 @@ impl Question {
             digest: subject.digest.to_owned(),
             effect: subject.effect,
             powers: call.tool.powers.clone(),
-            doing: about.effect.cloned(),
-            risk: Risk::of(about.effect.map_or(subject.effect, |effect| effect.class)),
+            doing: about.effect.map(|intent| intent.effect.clone()),
+            risk: Risk::of(about.effect.map_or(subject.effect, |intent| intent.effect.class)),
             arguments,
             arguments_hash: arguments_hash(call),
             casts: casts(call).into_iter().map(text).collect(),
             why: text(why.words),
             fault: why.fault.map(text),
-            session: call.call.caller.session.is_some(),
+            session: call.call.caller.session.is_some() && about.effect.is_none_or(Intent::is_whole),
             always,
             asked_at_ms,
             expires_at_ms: asked_at_ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
@@ -219,7 +219,7 @@ fn always(subject: &Subject<'_>, id: &str) -> Option<Rule> {
         ..Rule::default()
     };
     Some(match subject.does {
-        Some(effect) => Rule { does: Some(Does::exactly(effect)?), ..rule },
+        Some(intent) => Rule { does: Some(Does::exactly(intent)?), ..rule },
         None => {
             let (whole, arguments) = (Place::new("").ok()?, writable(subject.arguments)?);
             Rule { arguments: BTreeMap::from([(whole, Test::Equals(arguments))]), ..rule }

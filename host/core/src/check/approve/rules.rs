@@ -22,7 +22,7 @@ use super::question::literal;
 use crate::call::{AcceptedCall, Caller};
 use crate::catalog::Origin;
 use crate::check::authorize::{self, Pattern};
-use crate::effect::{Effect, EffectClass};
+use crate::effect::{Effect, EffectClass, Intent};
 
 /// The most rules of one group.
 pub const RULES_MAX: usize = 10_000;
@@ -94,7 +94,9 @@ pub struct Does {
     /// What is done, as effects are reported: `files.delete`, `net.post`, `net.*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Pattern>,
-    /// What it is done to: a test of the path, the URL or the key that effects are reported with.
+    /// What it is done to: a test of the path, the URL or the key that effects are reported with. It is tried on all of it,
+    /// also where the report is cut, and on each of its names: on both paths of `files.rename`; on a URL with and without its
+    /// query and its `%` escapes; on a statement's first words and on the whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Test>,
 }
@@ -182,7 +184,7 @@ pub struct Subject<'c> {
     /// The arguments in canonical form.
     pub arguments: &'c Value,
     /// What the tool is about to do, where that is judged and not the call.
-    pub does: Option<&'c Effect>,
+    pub does: Option<&'c Intent>,
 }
 
 /// What keeps a rule from fitting a call: the first thing that does.
@@ -302,15 +304,16 @@ impl<'r> Placed<'r> {
 }
 
 impl Does {
-    /// This very action on this very target.
-    pub(super) fn exactly(effect: &Effect) -> Option<Self> {
-        let target = Test::Equals(Value::String(effect.target.clone()));
-        Some(Does { action: Some(literal(&effect.action)?), target: Some(target) })
+    /// This very action on this very target; none where there is more to it than a rule can say.
+    pub(super) fn exactly(intent: &Intent) -> Option<Self> {
+        let Effect { action, target, .. } = &intent.effect;
+        let target = Test::Equals(Value::String(target.clone()));
+        intent.is_told().then_some(Does { action: Some(literal(action)?), target: Some(target) })
     }
 
-    fn fits(&self, effect: &Effect, action: Action) -> bool {
-        let does = self.action.as_ref().is_none_or(|pattern| pattern.fits(&effect.action));
-        does && self.target.as_ref().is_none_or(|test| test.fits_text(&effect.target, action.need()))
+    fn fits(&self, intent: &Intent, action: Action) -> bool {
+        let does = self.action.as_ref().is_none_or(|pattern| pattern.fits(&intent.effect.action));
+        does && self.target.as_ref().is_none_or(|test| test.fits_texts(intent.targets(), action.need()))
     }
 }
 
@@ -337,7 +340,7 @@ impl Rule {
         let Subject { tool, digest, effect, caller, arguments, does } = *subject;
         let is_done = match (&self.does, does) {
             (None, None) => true,
-            (Some(wanted), Some(effect)) => wanted.fits(effect, action),
+            (Some(wanted), Some(intent)) => wanted.fits(intent, action),
             _ => return Some(Misfit::Kind),
         };
         if !self.tools.iter().any(|pattern| pattern.fits(tool)) {
@@ -394,7 +397,7 @@ impl Example {
         };
         let does = self.does.clone().map(|Done { action, target }| {
             let class = self.effect.unwrap_or(EffectClass::Open);
-            Effect { class, action, target, detail: None }
+            Intent::from(Effect { class, action, target, detail: None })
         });
         let subject = Subject {
             tool: &self.tool,

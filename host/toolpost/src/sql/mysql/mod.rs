@@ -55,7 +55,7 @@ impl Server {
     }
 
     async fn open(&self, attempt: &Attempt, rules: Rules) -> Result<Box<dyn Session>, Failure> {
-        let until = rules.until.min(Instant::now() + rules.statement_time_max);
+        let until = rules.clock.deadline().min(Instant::now() + rules.statement_time_max);
         let (address, origin) = self.address.read(attempt).await?;
         let lease = self.pool.take(origin, until, connect(&address)).await?;
         let mut session = Transaction { lease, rules, undoes: false, is_over: false };
@@ -168,7 +168,7 @@ impl Session for Transaction {
             if self.is_over {
                 return Err(undone());
             }
-            let until = self.rules.until.min(Instant::now() + self.rules.statement_time_max + GRACE);
+            let until = self.rules.clock.deadline().min(Instant::now() + self.rules.statement_time_max + GRACE);
             let ran = timeout_at(until, fetch(self.lease.connection()?, statement, parameters, answer)).await;
             match ran {
                 Ok(Err(Fetching::Deadlock(failure))) => {
@@ -188,7 +188,7 @@ impl Session for Transaction {
             if self.is_over {
                 return Err(Uncommitted::Undone(undone()));
             }
-            let until = self.rules.until.min(Instant::now() + self.rules.statement_time_max + GRACE);
+            let until = self.rules.clock.deadline().min(Instant::now() + self.rules.statement_time_max + GRACE);
             match timeout_at(until, self.host("COMMIT".into())).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(failure @ (Failure::Lost(_) | Failure::Unreachable(_)))) => Err(Uncommitted::Unknown(failure)),

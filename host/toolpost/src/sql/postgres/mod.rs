@@ -46,7 +46,7 @@ impl Server {
     }
 
     async fn open(&self, attempt: &Attempt, rules: Rules) -> Result<Box<dyn Session>, Failure> {
-        let until = rules.until.min(Instant::now() + rules.statement_time_max);
+        let until = rules.clock.deadline().min(Instant::now() + rules.statement_time_max);
         let (address, origin) = self.address.read(attempt).await?;
         loop {
             let lease = self.pool.take(origin, until, connect(&address)).await?;
@@ -168,14 +168,14 @@ impl Session for Transaction {
         parameters: Vec<Value>,
         answer: &'a mut Answer,
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        let until = self.rules.until.min(Instant::now() + self.rules.statement_time_max + GRACE);
+        let until = self.rules.clock.deadline().min(Instant::now() + self.rules.statement_time_max + GRACE);
         let run = timeout_at(until, self.run_now(mode, statement, parameters, answer));
         run.map(|ran| ran.unwrap_or_else(|_| Err(Failure::Lost("no answer came in time".into())))).boxed()
     }
 
     fn commit(mut self: Box<Self>) -> BoxFuture<'static, Result<(), Uncommitted>> {
         async move {
-            let until = self.rules.until.min(Instant::now() + self.rules.statement_time_max + GRACE);
+            let until = self.rules.clock.deadline().min(Instant::now() + self.rules.statement_time_max + GRACE);
             match timeout_at(until, self.host("COMMIT".into())).await {
                 Ok(Ok(())) => {
                     self.clean();

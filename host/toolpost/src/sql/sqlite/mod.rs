@@ -130,7 +130,7 @@ impl Transaction {
         parameters: Vec<Value>,
         answer: &mut Answer,
     ) -> Result<(), Failure> {
-        let until = self.rules.until.min(Instant::now() + self.rules.statement_time_max);
+        let until = self.rules.clock.deadline().min(Instant::now() + self.rules.statement_time_max);
         let may_change = mode == Mode::Execute && self.rules.access == SqlAccess::Write;
         self.judge.guest(Bounds { may_change, tables: self.rules.tables.clone() }, until);
         let connection = self.lease()?.connection()?;

@@ -240,7 +240,7 @@ impl Folder {
             return Err(self.share.kept_in_place(&old.path));
         }
         let detail = format!("to {}", self.share.shown(&new.path));
-        let passage = self.share.pass(Act::Rename, &old.path, Some(detail)).await?;
+        let passage = self.share.pass_on(Act::Rename, [&*old.path, &*new.path], Some(detail)).await?;
         let rename = move || old.parent.rename(&old.name, &new.parent, &new.name).map_err(io);
         self.share.desk.change([passage], rename).await
     }
@@ -262,7 +262,7 @@ impl Folder {
         }
         self.share.take_file(Act::Create, &new.path)?;
         let detail = format!("a second name for {}", self.share.shown(&old.path));
-        let passage = self.share.pass(Act::Create, &new.path, Some(detail)).await?;
+        let passage = self.share.pass_on(Act::Create, [&*new.path, &*old.path], Some(detail)).await?;
         let link = move || old.parent.hard_link(&old.name, &new.parent, &new.name).map_err(io);
         self.share.desk.change([passage], link).await
     }

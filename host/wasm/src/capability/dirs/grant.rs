@@ -8,8 +8,8 @@ use bytesize::ByteSize;
 use cap_std::fs::Dir;
 use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::{DirAccess, DirGrant};
-use toolpost_core::effect::Passage;
-use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Stage};
+use toolpost_core::effect::{Intent, Passage};
+use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Stage, Tool};
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
 use super::desk::Desk;
@@ -92,8 +92,19 @@ impl Share {
 
     /// Asks for leave.
     pub(super) async fn pass(&self, act: Act, path: &str, detail: Option<String>) -> Result<Passage, ErrorCode> {
-        let passed = self.attempt.pass(self.effect(act, path, detail)).await;
-        passed.map_err(|refusal| {
+        self.pass_on(act, [path], detail).await
+    }
+
+    /// As [`pass`](Self::pass), for what is done to several paths: the first is the one that is told.
+    pub(super) async fn pass_on<const N: usize>(
+        &self,
+        act: Act,
+        paths: [&str; N],
+        detail: Option<String>,
+    ) -> Result<Passage, ErrorCode> {
+        let effect = self.effect(act, paths.first().copied().unwrap_or_default(), detail);
+        let intent = Intent::from(effect).on(paths.map(|path| self.grant.shown(path)));
+        self.attempt.pass(intent).await.map_err(|refusal| {
             if refusal.kind != ErrorKind::Cancelled {
                 self.attempt.keep_from(refusal);
             }
@@ -132,10 +143,7 @@ impl Share {
 
     pub(super) fn outside(&self, act: Act, asked: &str) -> ErrorCode {
         let message = format!("`{}` leads out of `{}`, where the tool may not go", self.shown(asked), self.grant.guest);
-        let component = match &self.attempt.call.tool.origin {
-            Origin::Component { component, .. } => component.as_str(),
-            Origin::Native => &self.attempt.call.tool.name,
-        };
+        let component = component(&self.attempt.call.tool);
         let line = format!("{{ host = \"FOLDER\", guest = \"/PATH\", access = \"{}\" }}", act.needs().name());
         let help = format!(
             "the operator can grant the folder to which it leads with `{line}` in `grants.dirs` of component `{component}`"
@@ -219,6 +227,19 @@ impl Share {
     fn exceeded(&self, message: String, key: &str) -> CallError {
         let help = format!("the operator can raise `{key}` in {}", self.place());
         CallError::new(ErrorKind::QuotaExceeded, Stage::Run, message).with_help(help)
+    }
+}
+
+/// What would help a tool that looked for folders and was granted none.
+pub(super) fn no_folder(tool: &Tool) -> String {
+    let line = "grants.dirs = [{ host = \"FOLDER\", guest = \"/PATH\" }]";
+    format!("the tool has been granted no folder: `{line}` in `[components.{}]` would give it one", component(tool))
+}
+
+fn component(tool: &Tool) -> &str {
+    match &tool.origin {
+        Origin::Component { component, .. } => component,
+        Origin::Native => &tool.name,
     }
 }
 

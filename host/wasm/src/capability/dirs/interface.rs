@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoEr
 use super::View;
 use super::file::{Opened, To};
 use super::folder::{Descriptor, Folder};
-use super::grant::Act;
+use super::grant::{Act, no_folder};
 use super::list::Listing;
 use super::stream::{Input, Output};
 use super::times;
@@ -69,6 +69,10 @@ fn follows(flags: PathFlags) -> bool {
 
 impl preopens::Host for View<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Theirs, String)>> {
+        if self.handle.shares.is_empty() {
+            // The guest finds no folder, and asks for nothing that could be refused.
+            self.handle.attempt.hint(no_folder(&self.handle.attempt.call.tool));
+        }
         let granted = self.handle.shares.iter().map(|share| {
             let folder = Descriptor::Folder(Folder::of(share));
             let descriptor = Resource::new_own(self.table.push(folder)?.rep());

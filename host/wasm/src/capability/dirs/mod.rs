@@ -60,6 +60,7 @@ pub(crate) struct View<'a> {
 
 /// The granted folders, as far as one attempt has them. Dropping it is the end of every change that the attempt makes.
 pub(crate) struct Handle {
+    attempt: Attempt,
     shares: Vec<Arc<Share>>,
     desk: Arc<Desk>,
 }
@@ -68,7 +69,7 @@ impl Handle {
     pub(crate) fn new(attempt: &Attempt, roots: &Roots) -> Self {
         let desk = Arc::new(Desk::new(&roots.driver));
         let share = |root: &driver::Root| Arc::new(Share::new(&root.grant, &root.dir, attempt, &desk));
-        Handle { shares: roots.roots.iter().map(share).collect(), desk }
+        Handle { attempt: attempt.clone(), shares: roots.roots.iter().map(share).collect(), desk }
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use toolpost_core::effect::Passage;
+use toolpost_core::effect::{Intent, Passage};
 use toolpost_core::guard::breaker::Outcome;
 use toolpost_core::run::Contact;
-use toolpost_core::{ErrorKind, Level};
+use toolpost_core::{CallError, ErrorKind, Level};
 
 use super::backend::{Change, Changed, Entry, Fault, Only, Range, Scope};
 use super::grant::{Act, KEY_BYTES_MAX, Share, Unheard};
@@ -57,7 +57,8 @@ impl Bucket {
             return Ok(Vec::new());
         }
         let whole = self.keys(Act::Get, keys.iter().map(String::as_str))?;
-        let (contact, passages) = self.leave(Act::Get, &keys, |_| None).await?;
+        let intents = keys.iter().map(|key| self.share.intent(Act::Get, key, None)).collect();
+        let (contact, passages) = self.leave(intents).await?;
         let found = self.fetch(&whole).await;
         tell(contact, found.as_ref().err());
         let fate: fn(Passage) = if found.is_ok() { Passage::done } else { Passage::failed };
@@ -98,8 +99,8 @@ impl Bucket {
         let share = &self.share;
         let begin = share.within(Act::List, prefix).map_err(unheard)?;
         let after = cursor.map(|cursor| share.within(Act::List, &cursor)).transpose().map_err(unheard)?;
-        let shown = format!("{prefix}*");
-        let (contact, passages) = self.leave(Act::List, &[shown], |_| None).await?;
+        let intent = share.intent(Act::List, &format!("{prefix}*"), None);
+        let (contact, passages) = self.leave(vec![intent]).await?;
         let limit = limit.clamp(1, PAGE_MAX);
         let scope = self.scope();
         let range = Range { prefix: begin, after, limit };
@@ -146,8 +147,8 @@ impl Bucket {
         if !keys.iter().zip(&lengths).all(is_held) {
             return Err(other("the value is too long"));
         }
-        let detail = |at: usize| lengths.get(at).copied().flatten().map(|length| format!("{length} bytes"));
-        let (contact, passages) = self.leave(act, &keys, detail).await?;
+        let intents = keys.iter().zip(&changes).map(|(key, change)| share.intent(act, key, Some(change))).collect();
+        let (contact, passages) = self.leave(intents).await?;
         let count = keys.len();
         let scope = self.scope();
         let changes = whole.into_iter().zip(changes).collect();
@@ -191,35 +192,37 @@ impl Bucket {
         first.map_or(Ok(all), |fault| Err(self.failed(act, &fault)))
     }
 
-    /// Asks for leave: that of the server's breaker, and for each key that of the gate.
-    async fn leave(
-        &self,
-        act: Act,
-        keys: &[String],
-        detail: impl Fn(usize) -> Option<String>,
-    ) -> Result<(Option<Contact>, Vec<Passage>), Error> {
+    /// Asks for leave: whoever has to be asked before anything is held, then the server's breaker, and the gate for each key.
+    async fn leave(&self, intents: Vec<Intent>) -> Result<(Option<Contact>, Vec<Passage>), Error> {
         let share = &self.share;
+        let mut asked = Vec::with_capacity(intents.len());
+        for intent in intents {
+            asked.push(share.attempt.ask(intent).await.map_err(|refusal| self.refused(refusal))?);
+        }
         let contact = match share.store.is_server {
             true => Some(share.attempt.contact(&format!("kv.{}", share.grant.store))),
             false => None,
         };
-        let contact = contact.transpose().map_err(|open| {
-            for key in keys {
-                share.attempt.refuse(share.effect(act, key, Some(open.message.clone())), open.clone());
+        let contact = match contact.transpose() {
+            Ok(contact) => contact,
+            Err(open) => {
+                asked.into_iter().for_each(|asked| share.attempt.refuse_asked(asked, open.clone()));
+                return Err(other(AWAY));
             }
-            other(AWAY)
-        })?;
-        let mut passages = Passages(Vec::with_capacity(keys.len()));
-        for (at, key) in keys.iter().enumerate() {
-            let passed = share.attempt.pass(share.effect(act, key, detail(at))).await;
-            passages.0.push(passed.map_err(|refusal| {
-                if refusal.kind != ErrorKind::Cancelled {
-                    share.attempt.keep_from(refusal);
-                }
-                Error::AccessDenied
-            })?);
+        };
+        let mut passages = Passages(Vec::with_capacity(asked.len()));
+        for asked in asked {
+            let passed = share.attempt.pass_asked(asked).await;
+            passages.0.push(passed.map_err(|refusal| self.refused(refusal))?);
         }
         Ok((contact, std::mem::take(&mut passages.0)))
+    }
+
+    fn refused(&self, refusal: CallError) -> Error {
+        if refusal.kind != ErrorKind::Cancelled {
+            self.share.attempt.keep_from(refusal);
+        }
+        Error::AccessDenied
     }
 
     /// The keys as the store has them.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::{KvAccess, KvGrant, KvName};
+use toolpost_core::effect::Intent;
 use toolpost_core::{Attempt, CallError, Effect, ErrorKind, Stage, Tool};
 
-use super::backend::{Fault, KvStore};
+use super::backend::{Change, Fault, KvStore};
 
 /// The longest key, in bytes, with the prefix that the host puts in front of it.
 pub(super) const KEY_BYTES_MAX: usize = 1 << 10;
@@ -148,6 +149,24 @@ impl Share {
 
     pub(super) fn effect(&self, act: Act, key: &str, detail: Option<String>) -> Effect {
         Effect { class: act.needs().effect(), action: act.name().into(), target: self.target(key), detail }
+    }
+
+    /// What is done to a key, as it is judged: with the whole key, and the change that is made of it.
+    pub(super) fn intent(&self, act: Act, key: &str, change: Option<&Change>) -> Intent {
+        let detail = match change {
+            Some(Change::Set { value, .. }) => Some(format!("{} bytes", value.len())),
+            Some(Change::Add(delta)) => Some(format!("{delta:+}")),
+            Some(Change::Delete) | None => None,
+        };
+        let intent = Intent::from(self.effect(act, key, detail)).on([format!("{}/{key}", self.grant.bucket)]);
+        match change {
+            // When it is over is told to the millisecond, and would be another one each time.
+            Some(Change::Set { value, expires_ms, only }) => {
+                let how = format!("{only:?} {}", expires_ms.is_some());
+                intent.made_of([blake3::hash(value).as_bytes().as_slice(), how.as_bytes()])
+            }
+            _ => intent,
+        }
     }
 
     /// A key for a reader, as the tool knows it.

@@ -121,15 +121,21 @@ impl Draft {
         Poll::Ready(Ok(()))
     }
 
+    /// Adds what is there of it to a hash, and says whether that is all.
+    pub(super) fn hash(&self, hash: &mut blake3::Hasher) -> bool {
+        for data in self.ahead.iter().filter_map(Frame::data_ref) {
+            hash.update(data);
+        }
+        self.rest.is_none() && self.ahead.iter().all(Frame::is_data)
+    }
+
     /// Its size in words, and its hash where it is whole.
     pub(super) fn describe(&self, declared: Option<u64>) -> Option<String> {
         match (&self.rest, declared) {
             (None, _) if self.bytes == 0 => None,
             (None, _) => {
                 let mut hash = blake3::Hasher::new();
-                self.ahead.iter().filter_map(Frame::data_ref).for_each(|data| {
-                    hash.update(data);
-                });
+                self.hash(&mut hash);
                 Some(format!("{} bytes, blake3 {}", self.bytes, hash.finalize()))
             }
             (Some(_), Some(bytes)) => Some(format!("{bytes} bytes")),

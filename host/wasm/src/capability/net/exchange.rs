@@ -10,13 +10,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use toolpost_core::catalog::grants::NetGrant;
-use toolpost_core::effect::Passage;
+use toolpost_core::effect::{Intent, Passage};
 use toolpost_core::{Attempt, CallError, Effect, ErrorKind, Level, Stage};
 use url::Url;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::{AHEAD_BYTES_MAX, Bound, Draft, ResponseBody};
 use super::client::{Client, Errand, Failure};
+use super::grant;
 use super::health::Watch;
 use super::inject::{Filled, Veil};
 use super::pool::Lease;
@@ -28,6 +29,8 @@ pub(super) struct Exchange {
     pub(super) errand: Errand,
     pub(super) url: Url,
     pub(super) effect: Effect,
+    /// What is not told of it, as far as the tool has said it before its body.
+    pub(super) content: blake3::Hasher,
     pub(super) head: http::request::Parts,
     pub(super) draft: Draft,
     /// The length of the body, where the guest has said it.
@@ -50,7 +53,7 @@ impl Exchange {
             return Err(Error::HttpRequestBodySize(Some(bound.bytes_max)));
         }
         // Before anything is held that others wait for.
-        let asked = match self.attempt.ask(self.effect.clone()).await {
+        let asked = match self.attempt.ask(self.intent()).await {
             Ok(asked) => asked,
             Err(_) => return Err(Error::HttpRequestDenied),
         };
@@ -58,8 +61,7 @@ impl Exchange {
         let contact = match self.attempt.contact(&self.errand.peer.authority()) {
             Ok(contact) => contact,
             Err(open) => {
-                self.effect.detail = Some(open.message.clone());
-                self.attempt.refuse(self.effect, open);
+                self.attempt.refuse_asked(asked, open);
                 return Err(Error::DestinationUnavailable);
             }
         };
@@ -90,6 +92,16 @@ impl Exchange {
                 watch.failed(&failure);
                 Err(failed(failure, passage, &attempt, &errand, &effect))
             }
+        }
+    }
+
+    /// The request as it is judged.
+    fn intent(&self) -> Intent {
+        let intent = Intent::from(self.effect.clone()).on(grant::names(&self.url));
+        let mut content = self.content.clone();
+        match self.draft.hash(&mut content) {
+            true => intent.made_of([content.finalize().as_bytes().as_slice()]),
+            false => intent.open_ended(),
         }
     }
 

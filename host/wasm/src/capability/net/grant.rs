@@ -1,5 +1,6 @@
 //! Does a request fall under what was granted? And if not, which line of the settings would allow it?
 
+use percent_encoding::percent_decode_str;
 use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::{NetGrant, method_effect};
 use toolpost_core::{CallError, Effect, ErrorKind, Stage, Tool};
@@ -46,6 +47,28 @@ pub(super) fn covering<'g>(grants: &'g [NetGrant], method: &str, url: &Url) -> O
 pub(super) fn effect(method: &str, url: &Url) -> Effect {
     let action = format!("net.{}", method.to_ascii_lowercase());
     Effect { class: method_effect(method), action, target: shown(url), detail: None }
+}
+
+/// The names of a URL that rules are tried on: all of it, without its query, and that with its escapes read.
+pub(super) fn names(url: &Url) -> [String; 3] {
+    let (whole, plain) = (&url[..Position::AfterQuery], &url[..Position::AfterPath]);
+    let read = percent_decode_str(plain).decode_utf8_lossy();
+    [whole.to_owned(), plain.to_owned(), read.into_owned()]
+}
+
+/// What an answer about a request is bound to, but for its body: its headers, and the values of its query, are not told.
+pub(super) fn content(head: &http::request::Parts, url: &Url) -> blake3::Hasher {
+    let mut content = blake3::Hasher::new();
+    let mut part = |part: &[u8]| {
+        content.update(&(part.len() as u64).to_le_bytes()).update(part);
+    };
+    part(head.method.as_str().as_bytes());
+    part(url.as_str().as_bytes());
+    for (name, value) in &head.headers {
+        part(name.as_str().as_bytes());
+        part(value.as_bytes());
+    }
+    content
 }
 
 /// A URL for a reader: values of the query may be secrets, their names are not.

@@ -114,6 +114,7 @@ impl Handle {
         let mut draft = self.draft(body)?;
         let url = grant::url(&head.uri)?;
         let effect = grant::effect(head.method.as_str(), &url);
+        let content = grant::content(&head, &url);
         let tool = self.attempt.call.tool.clone();
         let Some((at, grant)) = grant::covering(&tool.grants.net, head.method.as_str(), &url) else {
             self.attempt.refuse(effect, grant::denied(&tool, head.method.as_str(), &url));
@@ -150,6 +151,7 @@ impl Handle {
             errand,
             url,
             effect,
+            content,
             head,
             draft,
             declared,

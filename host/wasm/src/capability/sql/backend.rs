@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 use toolpost_core::Attempt;
+use toolpost_core::Clock;
 use toolpost_core::catalog::cast::nearest;
 use toolpost_core::catalog::grants::{SqlAccess, SqlGrant};
 
@@ -67,8 +67,8 @@ pub struct Rules {
     pub bytes_max: u64,
     /// How long one statement may take.
     pub statement_time_max: Duration,
-    /// When everything is given up that has not come to its end.
-    pub until: Instant,
+    /// The clock of the attempt: when it is over, everything is given up that has not come to its end.
+    pub clock: Clock,
 }
 
 /// How a statement is run.

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytesize::ByteSize;
+use tokio::time::timeout;
 use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::{SqlAccess, SqlGrant};
-use toolpost_core::effect::Passage;
+use toolpost_core::effect::{Intent, Passage};
 use toolpost_core::guard::breaker::Outcome;
-use toolpost_core::run::Contact;
+use toolpost_core::run::{Asked, Contact};
 use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Level, Stage};
 
 use super::backend::{Backend, Bound, Denial, Dialect, Failure, Mode, Rules, Value};
@@ -22,6 +24,9 @@ const PARAMETERS_BYTES_MAX: u64 = 8 << 20;
 
 /// What of a name is shown, in bytes.
 const SHOWN_BYTES_MAX: usize = 128;
+
+/// How long somebody may think about what is done in a transaction.
+const ASKED_IN_TRANSACTION_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A granted database, in one attempt.
 pub(super) struct Share {
@@ -97,37 +102,54 @@ impl Share {
             tables: self.grant.tables.as_deref().map(Arc::from),
             bytes_max: self.grant.max_bytes.0,
             statement_time_max: self.grant.timeout.0.min(self.attempt.clock.left()),
-            until: self.attempt.clock.deadline(),
+            clock: self.attempt.clock.clone(),
         }
     }
 
     /// Asks whether the server is well enough.
-    pub(super) fn contact(&self, effect: &Effect) -> Result<Option<Contact>, Error> {
+    pub(super) fn contact(&self) -> Result<Option<Contact>, CallError> {
         if !self.backend.is_remote() {
             return Ok(None);
         }
-        self.attempt.contact(&format!("sql:{}", self.grant.database)).map(Some).map_err(|open| {
-            let effect = Effect { detail: Some(open.message.clone()), ..effect.clone() };
-            let words = open.message.clone();
-            self.attempt.refuse(effect, open);
-            Error::Unavailable(words)
-        })
+        self.attempt.contact(&format!("sql:{}", self.grant.database)).map(Some)
     }
 
-    /// Asks for leave.
-    pub(super) async fn pass(&self, effect: Effect) -> Result<Passage, Error> {
-        self.attempt.pass(effect).await.map_err(|refusal| {
-            let words = refusal.message.clone();
-            if refusal.kind != ErrorKind::Cancelled {
-                self.attempt.keep_from(refusal);
-            }
-            Error::Denied(words)
-        })
+    /// Whether a statement may be run; nothing is held yet.
+    pub(super) async fn ask(&self, intent: Intent) -> Result<Asked, Error> {
+        let asking = self.attempt.ask(intent);
+        if !self.open.load(Ordering::Relaxed) {
+            return asking.await.map_err(|refusal| self.not_passed(refusal));
+        }
+        // The rows that a transaction has changed are closed to everybody else meanwhile.
+        let asked = timeout(ASKED_IN_TRANSACTION_TIME_MAX, asking).await;
+        asked.unwrap_or_else(|_| Err(too_late())).map_err(|refusal| self.not_passed(refusal))
     }
 
-    /// A statement as an effect on the world.
-    pub(super) fn effect_of(&self, class: EffectClass, mode: Mode, statement: &Statement) -> Effect {
-        self.effect(class, mode, statement.brief(), Some(statement.fingerprint()))
+    /// Asks the gate for leave.
+    pub(super) async fn pass(&self, asked: Asked) -> Result<Passage, Error> {
+        self.attempt.pass_asked(asked).await.map_err(|refusal| self.not_passed(refusal))
+    }
+
+    fn not_passed(&self, refusal: CallError) -> Error {
+        let words = refusal.message.clone();
+        if refusal.kind != ErrorKind::Cancelled {
+            self.attempt.keep_from(refusal);
+        }
+        Error::Denied(words)
+    }
+
+    /// A statement as it is judged: by its first words and by the whole, and with its values.
+    pub(super) fn intent(&self, class: EffectClass, mode: Mode, statement: &Statement, parameters: &[Value]) -> Intent {
+        let effect = self.effect(class, mode, statement.brief(), Some(statement.fingerprint()));
+        let whole = format!("{}: {}", self.grant.database, statement.shape);
+        let mut content = blake3::Hasher::new();
+        content.update(statement.text.as_bytes());
+        for value in parameters {
+            // As it is written for us, with its type and between its marks.
+            content.update(format!(" {value:?}").as_bytes());
+        }
+        let names = [effect.target.clone(), whole];
+        Intent::from(effect).on(names).made_of([content.finalize().as_bytes().as_slice()])
     }
 
     fn effect(&self, class: EffectClass, mode: Mode, what: String, detail: Option<String>) -> Effect {
@@ -136,6 +158,11 @@ impl Share {
             Mode::Execute => "sql.execute",
         };
         Effect { class, action: action.into(), target: format!("{}: {what}", self.grant.database), detail }
+    }
+
+    /// The beginning of a transaction, of which only the refusal is an effect.
+    pub(super) fn begin(&self, class: EffectClass, statement: &Statement) -> Effect {
+        self.effect(class, Mode::Query, statement.brief(), None)
     }
 
     /// The end of a transaction as an effect on the world.
@@ -313,6 +340,13 @@ fn denied(message: String) -> Refusal {
 /// What no grant allows.
 fn never(what: &str) -> Refusal {
     denied(format!("a tool may not use {what}")).with_help("no grant allows it")
+}
+
+fn too_late() -> CallError {
+    let time = humantime::format_duration(ASKED_IN_TRANSACTION_TIME_MAX);
+    let message = format!("nobody answered within {time}, and an open transaction waits no longer");
+    CallError::new(ErrorKind::ApprovalTimedOut, Stage::Run, message)
+        .with_help("call again later; a statement by itself is asked about for longer")
 }
 
 fn too_much(message: String) -> Refusal {

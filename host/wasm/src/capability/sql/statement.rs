@@ -31,7 +31,7 @@ pub(super) struct Statement {
     /// What it is about, as far as it can be told.
     object: Option<String>,
     /// What it looks like without its values, and the hash of all that.
-    shape: String,
+    pub(super) shape: String,
     digest: String,
     words: Vec<String>,
 }
@@ -82,13 +82,8 @@ impl Statement {
             Some(_) => String::new(),
             None => return Err(Unfit::Empty),
         };
-        let whole = shape(&tokens);
-        let digest = blake3::hash(whole.as_bytes()).to_hex().get(..16).unwrap_or_default().to_owned();
-        let mut shape = whole;
-        if shape.len() > SHAPE_BYTES_MAX {
-            shape.truncate(shape.floor_char_boundary(SHAPE_BYTES_MAX));
-            shape.push('…');
-        }
+        let shape = shape(&tokens);
+        let digest = blake3::hash(shape.as_bytes()).to_hex().get(..16).unwrap_or_default().to_owned();
         Ok(Statement { text: text.to_owned(), object: object(&verb, &tokens), verb, shape, digest, words })
     }
 
@@ -139,7 +134,9 @@ impl Statement {
 
     /// All of it, without its values, and by what it can be told from others.
     pub(super) fn fingerprint(&self) -> String {
-        format!("{} [{}]", self.shape.replace(char::is_control, "\u{fffd}"), self.digest)
+        let shown = self.shape.get(..self.shape.floor_char_boundary(SHAPE_BYTES_MAX)).unwrap_or_default();
+        let cut = if shown.len() < self.shape.len() { "…" } else { "" };
+        format!("{}{cut} [{}]", shown.replace(char::is_control, "\u{fffd}"), self.digest)
     }
 }
 

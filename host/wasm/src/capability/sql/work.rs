@@ -24,9 +24,16 @@ pub(super) async fn run(share: &Share, mode: Mode, text: &str, parameters: Vec<V
         Mode::Query => (EffectClass::Reads, SqlAccess::Read),
         Mode::Execute => (EffectClass::Writes, SqlAccess::Write),
     };
-    let effect = share.effect_of(class, mode, &statement);
-    let contact = share.contact(&effect)?;
-    let mut pending = Pending::of(share.pass(effect).await?);
+    let asked = share.ask(share.intent(class, mode, &statement, &parameters)).await?;
+    let contact = match share.contact() {
+        Ok(contact) => contact,
+        Err(open) => {
+            let words = open.message.clone();
+            share.attempt.refuse_asked(asked, open);
+            return Err(Error::Unavailable(words));
+        }
+    };
+    let mut pending = Pending::of(share.pass(asked).await?);
     let mut answer = Answer::new(share.grant.max_rows, share.grant.max_bytes.0);
     let ended = whole(share, access, mode, &statement, parameters, &mut answer, &mut pending).await;
     tell(contact, ended.as_ref().err());
@@ -162,8 +169,12 @@ impl Transaction {
             return Err(Error::Invalid("a transaction is open already; use it, or end it".into()));
         }
         let statement = Statement::begin();
-        let effect = share.effect_of(access.effect(), Mode::Query, &statement);
-        let contact = share.contact(&effect)?;
+        let contact = share.contact().map_err(|open| {
+            let words = open.message.clone();
+            let effect = share.begin(access.effect(), &statement);
+            share.attempt.refuse(Effect { detail: Some(words.clone()), ..effect }, open);
+            Error::Unavailable(words)
+        })?;
         let session = match share.backend.begin(&share.attempt, share.rules(access, false)).await {
             Ok(session) => session,
             Err(failure) => {
@@ -193,7 +204,8 @@ impl Transaction {
         // Where the database does not keep a query from changing something, it may.
         let may_change = self.access == SqlAccess::Write && (mode == Mode::Execute || !session.keeps_queries());
         let class = if may_change { EffectClass::Writes } else { EffectClass::Reads };
-        let passage = share.pass(share.effect_of(class, mode, &statement)).await?;
+        let asked = share.ask(share.intent(class, mode, &statement, &parameters)).await?;
+        let passage = share.pass(asked).await?;
         let mut one = Pending { passages: vec![passage], certain: self.pending.certain, unknown: false };
         let mut answer = Answer::new(share.grant.max_rows, share.grant.max_bytes.0);
         match session.run(mode, &statement.text, parameters, &mut answer).await {
@@ -226,7 +238,8 @@ impl Transaction {
         let share = self.share.clone();
         let effect: Effect = share.commit(self.pending.passages.len());
         let mut pending = std::mem::take(&mut self.pending);
-        pending.passages.push(share.pass(effect).await?);
+        let asked = share.ask(effect.into()).await?;
+        pending.passages.push(share.pass(asked).await?);
         let ended = commit(session, &mut pending).await;
         tell(self.contact.take(), ended.as_ref().err());
         match ended {
