@@ -178,3 +178,71 @@ fn go_last(task: &mut Context<'_>) {
         task.waker().wake_by_ref();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::atomic::AtomicU32;
+
+    use futures_util::future::{BoxFuture, join};
+    use serde_json::json;
+    use tokio::sync::Semaphore;
+    use tokio::time::sleep;
+    use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question};
+    use toolpost_core::{Attempt, Call, Catalog, Effect, EffectClass, Host, Native};
+
+    use super::*;
+
+    struct Slow(Semaphore);
+
+    impl Approver for Slow {
+        fn ask<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Answer, Pass>> {
+            Box::pin(async {
+                self.0.acquire().await.unwrap().forget();
+                Ok(Answer { choice: Choice::Allow, by: "ann".into() })
+            })
+        }
+    }
+
+    /// Counts the turns of a guest that goes on while an effect of its attempt is asked about.
+    async fn post(attempt: Attempt, count: Arc<AtomicU32>) {
+        let turns = Turns::new(attempt.started, attempt.clock.clone());
+        let guest = async {
+            while attempt.clock.stood() == Duration::ZERO || count.load(Ordering::Relaxed) < 20 {
+                count.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(1)).await;
+            }
+            Ok(())
+        };
+        let (class, action) = (EffectClass::Open, "net.post".into());
+        let effect = Effect { class, action, target: "https://a.org/".into(), detail: None };
+        let (_, passed) = join(taking(turns, Box::pin(guest)), attempt.pass(effect)).await;
+        passed.unwrap().done();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_gets_no_turn_while_somebody_is_asked() {
+        let (count, person) = (Arc::new(AtomicU32::new(0)), Arc::new(Slow(Semaphore::new(0))));
+        let mut catalog = Catalog::default();
+        let counted = count.clone();
+        let tool = Native::new("post", "Posts").effect(EffectClass::Open).run(move |attempt| {
+            let counted = counted.clone();
+            async move {
+                post(attempt, counted).await;
+                Ok(json!(null))
+            }
+        });
+        catalog.add(tool).unwrap();
+        let rules = serde_json::from_value(json!({"ask": [{"does": {"action": "net.post"}}]})).unwrap();
+        let host = Host::new(catalog).with_approval(Approval::new(rules).then(person.clone()));
+        let call = tokio::spawn(async move { host.call(Call::new("post", json!({}))).await.result });
+        sleep(Duration::from_millis(10)).await;
+        let before = count.load(Ordering::Relaxed);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(count.load(Ordering::Relaxed), before);
+        person.0.add_permits(1);
+        call.await.unwrap().unwrap();
+        assert!(count.load(Ordering::Relaxed) > before);
+    }
+}
