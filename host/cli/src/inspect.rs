@@ -14,7 +14,7 @@ use toolpost::{Builder, Limits, Loaded, Settings, Tool};
 use crate::args::{ConfigArgs, load};
 use crate::exit::{Exit, Stop};
 use crate::list;
-use crate::print::{self, BOLD, DIM, styled};
+use crate::print::{self, BOLD, DIM, RED, styled};
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -96,7 +96,7 @@ fn common_grants(settings: &Settings) -> Grants {
 }
 
 fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants) -> Vec<String> {
-    let (bold, dim) = (styled(BOLD), styled(DIM));
+    let (bold, dim, red) = (styled(BOLD), styled(DIM), styled(RED));
     let shown = limit_words(limits);
     let (first, rest) = shown.split_at(shown.len() / 2);
     let mut lines = vec![
@@ -110,6 +110,7 @@ fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants
         format!("asks    {}", asks(component, grants)),
     ];
     lines.extend(grant_lines(grants, "grants  "));
+    lines.extend(shows(grants).map(|shown| format!("{red}shows{red:#}   {shown}")));
     lines.push(format!("limits  {},", first.join(", ")));
     lines.push(format!("        {}", rest.join(", ")));
     for function in &component.functions {
@@ -130,7 +131,7 @@ fn is_behind(function: &Function, tool: &Tool) -> bool {
 
 /// A tool: how it is called, what it does, and how it differs from the others.
 fn tool_lines(component: &Component, function: &Function, tool: &Tool, common: Limits, grants: &Grants) -> Vec<String> {
-    let (bold, dim) = (styled(BOLD), styled(DIM));
+    let (bold, dim, red) = (styled(BOLD), styled(DIM), styled(RED));
     let result = function.result.as_ref().map_or_else(String::new, |result| format!(" -> {}", result.wit()));
     let takes = Shape::wit_fields(&function.parameters);
     let mut lines = vec![format!("\n{bold}{}{bold:#}({takes}){result}", tool.name)];
@@ -143,6 +144,7 @@ fn tool_lines(component: &Component, function: &Function, tool: &Tool, common: L
             true => lines.push(format!("  {dim}grants{dim:#} nothing")),
             false => lines.extend(grant_lines(&tool.grants, &format!("  {dim}grants{dim:#} "))),
         }
+        lines.extend(shows(&tool.grants).map(|shown| format!("  {red}shows{red:#}  {shown}")));
     }
     let common = limit_words(common);
     let own: Vec<String> = limit_words(tool.limits).into_iter().filter(|limit| !common.contains(limit)).collect();
@@ -174,6 +176,12 @@ fn grant_lines(grants: &Grants, head: &str) -> Vec<String> {
     let rest = " ".repeat(8);
     let heads = std::iter::once(head).chain(std::iter::repeat(rest.as_str()));
     heads.zip(grants.lines()).map(|(head, grant)| format!("{head}{grant}")).collect()
+}
+
+/// The secrets that a tool sees: it may tell them to whoever it likes.
+fn shows(grants: &Grants) -> Option<String> {
+    let shown: Vec<&str> = grants.shown_secrets().into_iter().collect();
+    (!shown.is_empty()).then(|| format!("the tool sees the value of {}", shown.join(", ")))
 }
 
 fn with(grants: &Grants) -> &'static str {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use toolpost_core::catalog::Base;
-use toolpost_core::catalog::grants::{Grants, Template};
+use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::LimitSettings;
 use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
@@ -355,7 +355,7 @@ impl Builder {
         let fault = |message| Fault { subject: "the settings".into(), message };
         faults.extend(wrong.into_iter().map(fault));
         faults.extend(catalog.tools().flat_map(|tool| {
-            let unknown = tool.grants.templates().flat_map(Template::secrets).filter(|name| !secrets.knows(name));
+            let unknown = tool.grants.secret_names().filter(|name| !secrets.knows(name));
             let fault =
                 |name| Fault { subject: format!("tool `{}`", tool.name), message: secrets.unknown(name).to_string() };
             unknown.map(fault).collect::<Vec<_>>()

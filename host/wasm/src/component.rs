@@ -288,17 +288,23 @@ impl Component {
         let useless = |key: &str, interface: &str| {
             Err(format!("`grants.{key}` is of no use to it: it does not import `{interface}`; take the grant out"))
         };
-        if !grants.net.is_empty() && !self.asks_for_http() {
-            return useless("net", "wasi:http/outgoing-handler");
+        let kinds = [
+            ("net", grants.net.is_empty(), "wasi:http/outgoing-handler"),
+            ("dirs", grants.dirs.is_empty(), "wasi:filesystem/preopens"),
+            ("kv", grants.kv.is_empty(), "wasi:keyvalue/store"),
+            ("sql", grants.sql.is_empty(), "toolpost:sql/sql"),
+            ("env", grants.env.is_empty(), "wasi:cli/environment"),
+            ("config", grants.config.is_empty(), "wasi:config/store"),
+            ("secrets", grants.secrets.is_empty(), "toolpost:secrets/secrets"),
+        ];
+        let asks_for = |interface: &str| self.asks_for(&format!("{interface}@"));
+        if let Some((key, _, interface)) = kinds.iter().find(|(_, none, interface)| !none && !asks_for(interface)) {
+            return useless(key, interface);
         }
-        if !grants.dirs.is_empty() && !self.asks_for("wasi:filesystem/preopens@") {
-            return useless("dirs", "wasi:filesystem/preopens");
-        }
-        if !grants.kv.is_empty() && !self.asks_for("wasi:keyvalue/store@") {
-            return useless("kv", "wasi:keyvalue/store");
-        }
-        if !grants.sql.is_empty() && !self.asks_for("toolpost:sql/sql@") {
-            return useless("sql", "toolpost:sql/sql");
+        if grants.secrets.iter().any(|grant| grant.reveal) && !self.asks_for("toolpost:secrets/reveal@") {
+            return Err("`reveal = true` in `grants.secrets` is of no use to it: it does not import \
+                        `toolpost:secrets/reveal`; take it out"
+                .into());
         }
         Opened::find(&grants.sql, databases)?;
         self.files.open(&grants.dirs)?;

@@ -18,6 +18,12 @@ pub enum Power {
     Stdio,
     /// Environment variables and arguments.
     Environment,
+    /// Settings of the tool's own.
+    Config,
+    /// Secrets, to sign with.
+    Secrets,
+    /// Secrets, to be shown.
+    Reveal,
     /// Files.
     Files,
     /// Keys and values.
@@ -49,6 +55,9 @@ impl Power {
         match path {
             "wasi:cli/stdin" | "wasi:cli/stdout" | "wasi:cli/stderr" => Power::Stdio,
             "wasi:cli/environment" => Power::Environment,
+            _ if path.starts_with("wasi:config/") => Power::Config,
+            "toolpost:secrets/reveal" => Power::Reveal,
+            _ if path.starts_with("toolpost:secrets/") => Power::Secrets,
             _ if path.starts_with("wasi:cli/terminal-") => Power::Stdio,
             _ if path.starts_with("wasi:cli/") => Power::Plumbing,
             _ if path.starts_with("wasi:io/") || path.starts_with("toolpost:tool/") => Power::Plumbing,
@@ -72,6 +81,9 @@ impl Power {
             Power::Random => "random numbers",
             Power::Stdio => "standard input and output",
             Power::Environment => "environment and arguments",
+            Power::Config => "settings of its own",
+            Power::Secrets => "secrets to sign with",
+            Power::Reveal => "secrets in the open",
             Power::Files => "files",
             Power::Keys => "keys and values",
             Power::Sockets => "sockets",
@@ -91,7 +103,11 @@ impl Power {
     #[must_use]
     pub fn is_closed(self, grants: &Grants) -> bool {
         match self {
-            Power::Environment | Power::Sockets => true,
+            Power::Sockets => true,
+            Power::Environment => grants.env.is_empty(),
+            Power::Config => grants.config.is_empty(),
+            Power::Secrets => grants.secrets.is_empty(),
+            Power::Reveal => !grants.secrets.iter().any(|grant| grant.reveal),
             Power::Files => grants.dirs.is_empty(),
             Power::Keys => grants.kv.is_empty(),
             Power::Http => grants.net.is_empty(),
@@ -110,6 +126,7 @@ impl Power {
             Power::Keys => grants.kv_effect().unwrap_or(EffectClass::Pure),
             Power::Http => grants.net_effect().unwrap_or(EffectClass::Pure),
             Power::Databases => grants.sql_effect().unwrap_or(EffectClass::Pure),
+            Power::Secrets | Power::Reveal => grants.secrets_effect().unwrap_or(EffectClass::Pure),
             _ => EffectClass::Pure,
         }
     }
@@ -121,8 +138,8 @@ impl Power {
             Power::Stdio => "captured",
             power if power.is_given() => "given",
             power if power.is_closed(grants) => "closed",
-            Power::Files | Power::Keys | Power::Http | Power::Databases => "granted",
-            _ => "open",
+            Power::Other => "open",
+            _ => "granted",
         }
     }
 }

@@ -15,6 +15,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 use crate::answer::Answer;
 use crate::capability::Granted;
 use crate::capability::net::client::Client;
+use crate::capability::words::Words;
 use crate::engine::YIELD_FUEL;
 use crate::state::State;
 use crate::trap;
@@ -45,7 +46,8 @@ impl Exported {
     }
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
-        let mut running = Running::start(self, attempt).map_err(|error| trap::explain(&error, attempt))?;
+        let words = Words::of(attempt).await?;
+        let mut running = Running::start(self, attempt, words).map_err(|error| trap::explain(&error, attempt))?;
         let turns = running.store.data().turns().clone();
         let call = pin!(AssertUnwindSafe(running.call(self, &attempt.call.arguments)).catch_unwind());
         let called = match turn::taking(turns, call).await {
@@ -72,9 +74,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(exported: &Exported, attempt: &Attempt) -> wasmtime::Result<Self> {
+    fn start(exported: &Exported, attempt: &Attempt, words: Words) -> wasmtime::Result<Self> {
         let limits = attempt.call.tool.limits;
-        let state = State::new(attempt.clone(), &exported.client, &exported.granted);
+        let state = State::new(attempt.clone(), &exported.client, &exported.granted, words);
         let mut store = Store::new(exported.linked.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.result_bytes_max).unwrap_or(usize::MAX));

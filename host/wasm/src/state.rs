@@ -5,9 +5,11 @@ use std::sync::Arc;
 use toolpost_core::Attempt;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capability::net::client::Client;
+use crate::capability::words::Words;
 use crate::capability::{self, Granted};
 use crate::limits::Limiter;
 use crate::turn::Turns;
@@ -19,6 +21,7 @@ pub struct State {
     pub(crate) limiter: Limiter,
     // What is below is made when the guest first asks for something of it; most calls that only compute never do.
     wasi: Option<WasiCtx>,
+    words: Words,
     /// It goes before the table: a request that the guest has left half done must not look finished.
     net: Option<capability::net::Handle>,
     client: Arc<Client>,
@@ -32,13 +35,14 @@ pub struct State {
 }
 
 impl State {
-    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, granted: &Arc<Granted>) -> Self {
+    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, granted: &Arc<Granted>, words: Words) -> Self {
         let limits = attempt.call.tool.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles_max as usize);
         State {
             limiter: Limiter::new(limits.memory_bytes_max, attempt.meter.clone()),
             wasi: None,
+            words,
             net: None,
             client: client.clone(),
             dirs: None,
@@ -86,6 +90,18 @@ impl State {
         capability::sql::View { handle, table: &mut self.table }
     }
 
+    /// The granted secrets.
+    pub(crate) fn secrets(&mut self) -> capability::secrets::View<'_> {
+        self.turns.enter();
+        capability::secrets::View { attempt: &self.attempt, table: &mut self.table }
+    }
+
+    /// Settings of the tool's own.
+    pub(crate) fn config(&mut self) -> &WasiConfigVariables {
+        self.turns.enter();
+        &self.words.config
+    }
+
     /// The turns of the attempt.
     pub(crate) fn turns(&self) -> &Arc<Turns> {
         &self.turns
@@ -106,7 +122,7 @@ impl std::fmt::Debug for State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.turns.enter();
-        let ctx = self.wasi.get_or_insert_with(|| capability::wasi::context(&self.attempt));
+        let ctx = self.wasi.get_or_insert_with(|| capability::wasi::context(&self.attempt, &self.words));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }

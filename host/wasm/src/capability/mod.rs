@@ -8,7 +8,9 @@ pub(crate) mod wasi;
 pub(crate) mod dirs;
 pub(crate) mod kv;
 pub(crate) mod net;
+pub(crate) mod secrets;
 pub(crate) mod sql;
+pub(crate) mod words;
 
 // The call itself
 mod tool;
@@ -34,5 +36,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     net::link(linker)?;
     kv::link(linker)?;
     sql::link(linker)?;
+    secrets::link(linker)?;
+    words::link(linker)?;
     tool::link(linker)
 }

@@ -1,4 +1,4 @@
-//! WASI 0.2, with nothing granted: no environment, no arguments, no sockets, no standard input. Clocks and random numbers
+//! WASI 0.2, with nothing granted: no arguments, no sockets, no standard input, and of an environment what was granted. Clocks and random numbers
 //! work. Standard output and standard error go into the call's report, as far as they are kept. Files are not here: they are a
 //! capability of their own.
 
@@ -20,6 +20,7 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use super::words::Words;
 use crate::state::State;
 
 /// The most random bytes that a guest gets in one request.
@@ -48,8 +49,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(linker, State::sockets)
 }
 
-pub(crate) fn context(attempt: &Attempt) -> WasiCtx {
+pub(crate) fn context(attempt: &Attempt, words: &Words) -> WasiCtx {
     WasiCtxBuilder::new()
+        .envs(&words.env)
         .stdout(Captured(attempt.meter.stdout.clone()))
         .stderr(Captured(attempt.meter.stderr.clone()))
         .max_random_size(RANDOM_BYTES_MAX)

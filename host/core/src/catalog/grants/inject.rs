@@ -1,15 +1,14 @@
 //! What does the host put into a request that the tool must not see? Headers, a login, parameters of the query: written in
 //! settings with the names of secrets, and filled in after everything else was judged.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::NetGrant;
+use super::template::Template;
 
 /// Headers that belong to the connection, or say where the body ends.
 const TAKEN: [&str; 9] = [
@@ -51,19 +50,6 @@ pub struct Basic {
     pub password: Template,
 }
 
-/// A text in which `${secret:NAME}` stands for the value of a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
-
-/// A piece of a [`Template`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// As it stands.
-    Text(String),
-    /// The value of the secret of that name.
-    Secret(String),
-}
-
 impl Inject {
     /// Whether nothing goes along.
     #[must_use]
@@ -86,79 +72,6 @@ impl Inject {
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         let basic = self.basic.iter().flat_map(|basic| [&basic.user, &basic.password]);
         self.headers.values().chain(self.query.values()).chain(basic)
-    }
-}
-
-impl Template {
-    /// Reads a text.
-    ///
-    /// # Errors
-    /// A `${` in it begins no secret.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (mut pieces, mut rest) = (Vec::new(), text);
-        while let Some((before, behind)) = rest.split_once("${") {
-            let wrong = || format!("`${{{behind}` names no secret; write \"${{secret:NAME}}\"");
-            let (inside, after) = behind.split_once('}').ok_or_else(wrong)?;
-            let name = inside.strip_prefix("secret:").filter(|name| !name.is_empty()).ok_or_else(wrong)?;
-            if !before.is_empty() {
-                pieces.push(Piece::Text(before.to_owned()));
-            }
-            pieces.push(Piece::Secret(name.to_owned()));
-            rest = after;
-        }
-        if !rest.is_empty() {
-            pieces.push(Piece::Text(rest.to_owned()));
-        }
-        Ok(Template(pieces))
-    }
-
-    /// Its pieces, in order.
-    #[must_use]
-    pub fn pieces(&self) -> &[Piece] {
-        &self.0
-    }
-
-    /// The secrets that it names.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Secret(name) => Some(name.as_str()),
-            Piece::Text(_) => None,
-        })
-    }
-}
-
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|piece| match piece {
-            Piece::Text(text) => f.write_str(text),
-            Piece::Secret(name) => write!(f, "${{secret:{name}}}"),
-        })
-    }
-}
-
-impl Serialize for Template {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Template {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Template::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Template {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Template".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "description": "A text in which `${secret:NAME}` stands for the value of a secret."})
     }
 }
 

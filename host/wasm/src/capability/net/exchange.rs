@@ -107,7 +107,7 @@ impl Exchange {
 
     /// Puts in what the tool must not see. It was allowed what it asked for by here, and nobody is asked any more.
     async fn inject(&mut self) -> Result<(), CallError> {
-        if self.attempt.call.tool.grants.templates().next().is_none() {
+        if self.attempt.call.tool.grants.injected().next().is_none() {
             return Ok(());
         }
         let filled = Filled::of(&self.grant.inject, &self.attempt).await?;

@@ -91,7 +91,7 @@ pub(super) struct Veil {
 impl Veil {
     /// None where the host puts nothing into any request of the tool: one may bring back what was put into another.
     pub(super) fn over(attempt: &Attempt) -> Option<Self> {
-        let injects = attempt.call.tool.grants.templates().next().is_some();
+        let injects = attempt.call.tool.grants.injected().next().is_some();
         injects.then(|| Veil { attempt: attempt.clone(), stream: attempt.masking() })
     }
 
