@@ -6,9 +6,9 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 15] = [
+const GUESTS: [&str; 16] = [
     "text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders", "files", "disk", "notes", "keys",
-    "database", "transact", "signer",
+    "database", "transact", "signer", "delegate",
 ];
 
 /// The page of a run in an empty folder.

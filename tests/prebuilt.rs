@@ -149,6 +149,11 @@ fn signer_is_built_from_its_sources() {
 }
 
 #[test]
+fn delegate_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("delegate");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }

@@ -76,7 +76,10 @@ fn words_are_what_was_granted_and_nothing_of_the_hosts_own() {
     ]
     --- exit 0
     "#);
-    assert!(json(&["signer_variable", "name=LANG"]).contains("\nde\n"), "the tool's own grant stands in place of the component's");
+    assert!(
+        json(&["signer_variable", "name=LANG"]).contains("\nde\n"),
+        "the tool's own grant stands in place of the component's"
+    );
     assert_eq!(json(&["signer_variable", "name=HOME"]), "--- exit 0");
     assert!(json(&["signer_setting", "name=region"]).contains("eu"));
     assert_eq!(json(&["signer_setting", "name=other"]), "--- exit 0");

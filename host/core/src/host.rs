@@ -386,7 +386,14 @@ impl Rooms {
         }
         let mut said = Said { doubt, ..Said::default() };
         for _ in 0..approve::ROUNDS_MAX {
-            let (before, edit) = match self.approval.decide(accepted, &said, trail).await? {
+            let around = accepted.call.inside.clone();
+            let deciding = self.approval.decide(accepted, &said, trail);
+            let decided = match &around {
+                None => deciding.await?,
+                // Boxed: calls inside of one another need little room.
+                Some(around) => Box::pin(around.stands_still(&self.guarding, deciding)).await?,
+            };
+            let (before, edit) = match decided {
                 Verdict::Run(call) => return Ok(ControlFlow::Continue(call)),
                 Verdict::Answered(output) => return Ok(ControlFlow::Break(output)),
                 Verdict::Edited(before, edit) => (before, edit),

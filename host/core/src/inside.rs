@@ -11,9 +11,16 @@
 //! anything by calling what can.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
+use tokio::sync::oneshot;
+
+use crate::attempts::Guarding;
 use crate::call::{AcceptedCall, Call, CallId, PermittedCall};
+use crate::catalog::Tool;
 use crate::clock::Clock;
 use crate::effect::{EffectClass, Gate};
 use crate::guard::retry::CallRetries;
@@ -82,6 +89,34 @@ impl Inside {
         }
     }
 
+    /// Waits for what is decided about a call inside. Where that takes its time, somebody thinks: the attempt around it gives back
+    /// its place meanwhile, and its clock stands still.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is the end of that.
+    pub(crate) async fn stands_still<T>(&self, guarding: &Arc<Guarding>, deciding: impl Future<Output = T>) -> T {
+        let mut deciding = pin!(deciding);
+        if let Poll::Ready(decided) = poll_fn(|task| Poll::Ready(deciding.as_mut().poll(task))).await {
+            return decided;
+        }
+        let (decided, is_decided) = oneshot::channel::<()>();
+        let (around, guarding) = (self.clone(), guarding.clone());
+        // In a task of its own, so that whoever stepped out steps in again, also where nobody waits for this any more.
+        let standing = tokio::spawn(async move {
+            let away = around.0.ties.seat.step_out(&guarding.slots);
+            let standing = around.0.clock.stop();
+            let _ = is_decided.await;
+            if let Some(away) = away {
+                away.step_in(&guarding.slots).await;
+            }
+            drop(standing);
+        });
+        let answer = deciding.await;
+        drop(decided);
+        let _ = standing.await;
+        answer
+    }
+
     /// The calls around it, the innermost first.
     fn outwards(&self) -> impl Iterator<Item = &PermittedCall> {
         std::iter::successors(Some(self), |inside| inside.0.call.call.inside.as_ref()).map(|inside| &*inside.0.call)
@@ -139,6 +174,15 @@ impl Attempt {
             .call
             .caller
             .clone())
+    }
+
+    /// The tools that it was granted and that its caller may use. A native tool may call every tool by its name.
+    #[must_use]
+    pub fn tools(&self) -> Vec<Arc<Tool>> {
+        let Some(host) = self.ties().host.host() else { return Vec::new() };
+        let mut tools = host.tools_of(&self.call.call.caller);
+        tools.retain(|tool| self.call.tool.grants.calls(&tool.name));
+        tools
     }
 
     /// Calls another tool of the same host. There is always an outcome.

@@ -140,6 +140,7 @@ impl Native {
         R: Future<Output = Result<Value, CallError>> + Send + 'static,
     {
         Tool {
+            said: Some(self.effect),
             name: self.name,
             description: self.description,
             parameters: self.parameters,

@@ -181,7 +181,11 @@ impl Attempt {
     /// As for [`Gate::pass`].
     pub async fn pass_asked(&self, Asked(intent): Asked) -> Result<Passage, CallError> {
         let told = intent.effect.clone();
-        let passage = self.gate.pass(intent.effect).await?;
+        let passage = self.gate.pass(intent.effect).await.inspect_err(|why| {
+            if why.kind != ErrorKind::Cancelled {
+                self.keep_from(why.clone());
+            }
+        })?;
         self.teller.tell(&Event::Effect { effect: &told });
         Ok(passage)
     }

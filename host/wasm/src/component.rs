@@ -296,6 +296,7 @@ impl Component {
             ("env", grants.env.is_empty(), "wasi:cli/environment"),
             ("config", grants.config.is_empty(), "wasi:config/store"),
             ("secrets", grants.secrets.is_empty(), "toolpost:secrets/secrets"),
+            ("tools", grants.tools.is_empty(), "toolpost:tools/tools"),
         ];
         let asks_for = |interface: &str| self.asks_for(&format!("{interface}@"));
         if let Some((key, _, interface)) = kinds.iter().find(|(_, none, interface)| !none && !asks_for(interface)) {
@@ -371,6 +372,7 @@ impl Component {
             },
             effect: effect(settings.effect, reach)?,
             reach,
+            said: settings.effect,
             powers: self.powers(&grants),
             cast: settings.cast.unwrap_or(base.cast),
             secret_arguments: SecretArguments::find(&settings.secret_arguments, &function.parameters)?,

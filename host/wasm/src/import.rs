@@ -34,6 +34,8 @@ pub enum Power {
     Http,
     /// Databases.
     Databases,
+    /// Other tools.
+    Tools,
     /// Something that the embedding program offers; the host cannot look into it.
     Other,
 }
@@ -68,6 +70,7 @@ impl Power {
             _ if path.starts_with("wasi:sockets/") => Power::Sockets,
             _ if path.starts_with("wasi:http/") => Power::Http,
             _ if path.starts_with("toolpost:sql/") => Power::Databases,
+            _ if path.starts_with("toolpost:tools/") => Power::Tools,
             _ => Power::Other,
         }
     }
@@ -89,6 +92,7 @@ impl Power {
             Power::Sockets => "sockets",
             Power::Http => "HTTP requests",
             Power::Databases => "databases",
+            Power::Tools => "other tools",
             Power::Other => "an interface of the embedding program",
         }
     }
@@ -112,6 +116,7 @@ impl Power {
             Power::Keys => grants.kv.is_empty(),
             Power::Http => grants.net.is_empty(),
             Power::Databases => grants.sql.is_empty(),
+            Power::Tools => grants.tools.is_empty(),
             _ => false,
         }
     }
@@ -122,6 +127,8 @@ impl Power {
     pub fn effect(self, grants: &Grants) -> EffectClass {
         match self {
             Power::Other => EffectClass::Open,
+            // How far those reach, the catalog knows, which has them all.
+            Power::Tools if !grants.tools.is_empty() => EffectClass::Reads,
             Power::Files => grants.dirs_effect().unwrap_or(EffectClass::Pure),
             Power::Keys => grants.kv_effect().unwrap_or(EffectClass::Pure),
             Power::Http => grants.net_effect().unwrap_or(EffectClass::Pure),

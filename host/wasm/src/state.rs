@@ -29,6 +29,7 @@ pub struct State {
     dirs: Option<capability::dirs::Handle>,
     kv: Option<capability::kv::Handle>,
     sql: Option<capability::sql::Handle>,
+    tools: Option<capability::tools::Handle>,
     granted: Arc<Granted>,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -48,6 +49,7 @@ impl State {
             dirs: None,
             kv: None,
             sql: None,
+            tools: None,
             granted: granted.clone(),
             http: capability::net::context(),
             table,
@@ -88,6 +90,13 @@ impl State {
         let handle =
             self.sql.get_or_insert_with(|| capability::sql::Handle::new(&self.attempt, &self.granted.databases));
         capability::sql::View { handle, table: &mut self.table }
+    }
+
+    /// The granted tools.
+    pub(crate) fn tools(&mut self) -> capability::tools::View<'_> {
+        self.turns.enter();
+        let handle = self.tools.get_or_insert_with(|| capability::tools::Handle::new(&self.attempt));
+        capability::tools::View { handle, table: &mut self.table }
     }
 
     /// The granted secrets.

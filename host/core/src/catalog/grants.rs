@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::settings::{Bytes, Span};
+use crate::check::authorize::Pattern;
 use crate::effect::EffectClass;
 
 pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
@@ -55,6 +56,9 @@ pub struct GrantSettings {
     /// Secrets of the host that tools may sign with or be shown. Default: none.
     #[serde(default, deserialize_with = "secrets::of_different_names")]
     pub secrets: Option<Vec<SecretGrant>>,
+    /// The other tools of the host that tools may call, by name; `*` stands for any characters, `?` for one. Default: none.
+    #[serde(default)]
+    pub tools: Option<Vec<Pattern>>,
 }
 
 /// What a tool has been granted.
@@ -81,6 +85,9 @@ pub struct Grants {
     /// The secrets that it may sign with or be shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretGrant>,
+    /// The other tools that it may call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Pattern>,
 }
 
 impl Grants {
@@ -95,6 +102,7 @@ impl Grants {
             env: settings.env.clone().unwrap_or(self.env),
             config: settings.config.clone().unwrap_or(self.config),
             secrets: settings.secrets.clone().unwrap_or(self.secrets),
+            tools: settings.tools.clone().unwrap_or(self.tools),
         }
     }
 
@@ -147,6 +155,12 @@ impl Grants {
         self.kv.iter().map(|grant| grant.access.effect()).max()
     }
 
+    /// Whether it may call the tool of that name.
+    #[must_use]
+    pub fn calls(&self, tool: &str) -> bool {
+        self.tools.iter().any(|pattern| pattern.fits(tool))
+    }
+
     /// How far a tool may reach with the databases that it has been granted; nothing without one.
     #[must_use]
     pub fn sql_effect(&self) -> Option<EffectClass> {
@@ -162,7 +176,8 @@ impl Grants {
         let sql = self.sql.iter().map(|grant| format!("sql {grant}"));
         let words = self.env.lines("env").chain(self.config.lines("config"));
         let secrets = self.secrets.iter().map(|grant| format!("secrets {grant}"));
-        net.chain(dirs).chain(kv).chain(sql).chain(words).chain(secrets).collect()
+        let tools = self.tools.iter().map(|pattern| format!("tools {}", pattern.as_str()));
+        net.chain(dirs).chain(kv).chain(sql).chain(words).chain(secrets).chain(tools).collect()
     }
 }
 

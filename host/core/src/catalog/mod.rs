@@ -95,7 +95,9 @@ impl Catalog {
         {
             Arc::make_mut(&mut self.exclusive).insert(component.clone());
         }
-        Arc::make_mut(&mut self.tools).insert(tool.name.clone(), Arc::new(tool));
+        let tools = Arc::make_mut(&mut self.tools);
+        tools.insert(tool.name.clone(), Arc::new(tool));
+        follow(tools);
         Ok(())
     }
 
@@ -149,6 +151,22 @@ impl Catalog {
             None => String::new(),
         };
         Err(CallError::new(ErrorKind::UnknownTool, Stage::Find, format!("no tool is named `{shown}`{help}")))
+    }
+}
+
+/// A tool that calls others can do what they can. So it reaches as far as the farthest of them, and that one as far as those
+/// that it calls, until nothing changes any more.
+fn follow(tools: &mut BTreeMap<String, Arc<Tool>>) {
+    loop {
+        let reach =
+            |caller: &Tool| tools.values().filter(|tool| caller.grants.calls(&tool.name)).map(|tool| tool.effect).max();
+        let callers = tools.values().filter(|tool| !tool.grants.tools.is_empty());
+        let further = callers.filter_map(|tool| Some((tool, reach(tool)?))).find(|(tool, reach)| tool.reach < *reach);
+        let Some((name, reach)) = further.map(|(tool, reach)| (tool.name.clone(), reach)) else { return };
+        if let Some(tool) = tools.get_mut(&name).map(Arc::make_mut) {
+            tool.reach = reach;
+            tool.effect = tool.said.unwrap_or(reach);
+        }
     }
 }
 

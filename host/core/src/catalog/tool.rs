@@ -17,6 +17,7 @@ use crate::limits::Limits;
 use crate::run::Runner;
 
 /// A tool, ready to be called.
+#[derive(Clone)]
 pub struct Tool {
     /// The name by which it is called: 1 to 40 characters of a-z, 0-9 and _, of which the first is a letter.
     pub name: String,
@@ -30,6 +31,8 @@ pub struct Tool {
     pub effect: EffectClass,
     /// What its powers would let it do, where an operator says in `effect` that it does less.
     pub reach: EffectClass,
+    /// What an operator or an author has said of it, in place of that.
+    pub said: Option<EffectClass>,
     /// What it asks for, in words, and what of it is open: for whoever is asked whether it may run.
     pub powers: Vec<String>,
     /// How far arguments may be from the schema.
@@ -114,6 +117,25 @@ impl Tool {
         })?;
         field.default = Some(value);
         Ok(())
+    }
+
+    /// The name under which settings know it: its component's, or its own.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        match &self.origin {
+            Origin::Component { component, .. } => component,
+            Origin::Native => &self.name,
+        }
+    }
+
+    /// What would grant it this, as one more item of the list `grants.KEY`: the line of the settings, for a refusal.
+    #[must_use]
+    pub fn allowing(&self, key: &str, item: &str, has_others: bool) -> String {
+        let component = self.component();
+        match has_others {
+            true => format!("the operator can allow it with `{item}` in `grants.{key}` of component `{component}`"),
+            false => format!("the operator can allow it with `grants.{key} = [{item}]` in `[components.{component}]`"),
+        }
     }
 
     /// The JSON Schema of its arguments.

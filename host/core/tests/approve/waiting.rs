@@ -1,14 +1,15 @@
 //! Waiting for an answer: nothing is held, it ends, and going away takes the question back.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use toolpost_core::check::approve::{Approval, Choice, Decided};
-use toolpost_core::{ErrorKind, HostLimits};
+use toolpost_core::{Catalog, EffectClass, ErrorKind, Host, HostLimits, Native};
 
-use crate::{Person, call, call_in, deny, host, host_with};
+use crate::{Person, call, call_in, deny, host, host_with, rules};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -228,4 +229,30 @@ async fn a_circle_that_nobody_can_be_asked_about_is_refused_from_the_fifth_time_
         error.message,
         "this call was made 4 times in a row, with the same result each time; try something else, or say that you are stuck"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_somebody_is_asked_about_a_call_inside_the_one_around_it_stands_still_and_holds_no_place() {
+    let mut catalog = Catalog::default();
+    let limits = serde_json::from_value(json!({"time": "100ms"})).unwrap();
+    let outer = Native::new("outer", "")
+        .effect(EffectClass::Destroys)
+        .limits(limits)
+        .run(|attempt| async move { attempt.call("inner", json!({})).await.result.map(|output| output.value) });
+    catalog.add(outer).unwrap();
+    catalog.add(Native::new("inner", "").effect(EffectClass::Destroys).run(|_| async { Ok(json!(6)) })).unwrap();
+    let person = Person::slow([Choice::Allow]);
+    let rules = rules(json!({"ask": [{"tools": ["inner"]}], "allow": [{"tools": ["outer"]}]}));
+    let limits = HostLimits { max_parallel: 1, ..HostLimits::default() };
+    let host = Host::new(catalog).with_limits(limits).with_approval(Approval::new(rules).then(person.clone()));
+    let host = Arc::new(host);
+    let call = tokio::spawn({
+        let host = host.clone();
+        async move { call_in(&host, None, "outer", json!({})).await }
+    });
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!((person.times(), host.in_use()), (1, (0, 0)));
+    person.go.add_permits(1);
+    assert_eq!(call.await.unwrap().result.unwrap().value, json!(6));
+    assert_eq!(host.in_use(), (0, 0));
 }

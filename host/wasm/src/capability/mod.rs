@@ -10,6 +10,7 @@ pub(crate) mod kv;
 pub(crate) mod net;
 pub(crate) mod secrets;
 pub(crate) mod sql;
+pub(crate) mod tools;
 pub(crate) mod words;
 
 // The call itself
@@ -38,5 +39,6 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     sql::link(linker)?;
     secrets::link(linker)?;
     words::link(linker)?;
+    tools::link(linker)?;
     tool::link(linker)
 }

@@ -3,7 +3,6 @@
 
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
-use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::SecretGrant;
 use toolpost_core::effect::Intent;
 use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Level, Secret, Stage};
@@ -58,14 +57,6 @@ impl View<'_> {
         self.attempt.refuse(effect(action, name), why);
         Error::Denied(message)
     }
-
-    fn component(&self) -> &str {
-        let tool = &self.attempt.call.tool;
-        match &tool.origin {
-            Origin::Component { component, .. } => component,
-            Origin::Native => &tool.name,
-        }
-    }
 }
 
 impl secrets::Host for View<'_> {
@@ -76,11 +67,8 @@ impl secrets::Host for View<'_> {
         }
         let mut shown = name.replace(|c: char| c.is_control() || c == '"' || c == '`', "\u{fffd}");
         shown.truncate(shown.floor_char_boundary(SHOWN_BYTES_MAX));
-        let (line, component) = (format!("{{ name = \"{shown}\" }}"), self.component());
-        let help = match granted.is_empty() {
-            true => format!("the operator can allow it with `grants.secrets = [{line}]` in `[components.{component}]`"),
-            false => format!("the operator can allow it with `{line}` in `grants.secrets` of component `{component}`"),
-        };
+        let tool = &self.attempt.call.tool;
+        let help = tool.allowing("secrets", &format!("{{ name = \"{shown}\" }}"), !granted.is_empty());
         let message = format!("the tool may not use the secret `{shown}`");
         Ok(Err(self.refuse("secrets.get", &shown, message, help)))
     }
@@ -113,7 +101,7 @@ impl reveal::Host for View<'_> {
         let message = format!("the tool may not be shown the secret `{name}`");
         let help = format!(
             "the operator can allow it with `reveal = true` in the grant of `{name}` in `grants.secrets` of component `{}`",
-            self.component()
+            self.attempt.call.tool.component()
         );
         Ok(Err(self.refuse("secrets.reveal", name, message, help)))
     }
@@ -133,13 +121,7 @@ async fn with<T>(
         Some(bytes) => intent.made_of([blake3::hash(bytes).as_bytes().as_slice()]),
         None => intent,
     };
-    let passage = attempt.pass(intent).await.map_err(|refusal| {
-        let words = refusal.message.clone();
-        if refusal.kind != ErrorKind::Cancelled {
-            attempt.keep_from(refusal);
-        }
-        Error::Denied(words)
-    })?;
+    let passage = attempt.pass(intent).await.map_err(|refusal| Error::Denied(refusal.message))?;
     match attempt.secret_of_host(name).await {
         Ok(secret) => {
             passage.done();

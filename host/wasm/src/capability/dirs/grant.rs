@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytesize::ByteSize;
 use cap_std::fs::Dir;
-use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::{DirAccess, DirGrant};
 use toolpost_core::effect::{Intent, Passage};
 use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Stage, Tool};
@@ -104,12 +103,7 @@ impl Share {
     ) -> Result<Passage, ErrorCode> {
         let effect = self.effect(act, paths.first().copied().unwrap_or_default(), detail);
         let intent = Intent::from(effect).on(paths.map(|path| self.grant.shown(path)));
-        self.attempt.pass(intent).await.map_err(|refusal| {
-            if refusal.kind != ErrorKind::Cancelled {
-                self.attempt.keep_from(refusal);
-            }
-            ErrorCode::NotPermitted
-        })
+        self.attempt.pass(intent).await.map_err(|_| ErrorCode::NotPermitted)
     }
 
     /// Whether the grant reaches so far; where it does not, that is written down.
@@ -143,7 +137,7 @@ impl Share {
 
     pub(super) fn outside(&self, act: Act, asked: &str) -> ErrorCode {
         let message = format!("`{}` leads out of `{}`, where the tool may not go", self.shown(asked), self.grant.guest);
-        let component = component(&self.attempt.call.tool);
+        let component = self.attempt.call.tool.component();
         let line = format!("{{ host = \"FOLDER\", guest = \"/PATH\", access = \"{}\" }}", act.needs().name());
         let help = format!(
             "the operator can grant the folder to which it leads with `{line}` in `grants.dirs` of component `{component}`"
@@ -233,14 +227,7 @@ impl Share {
 /// What would help a tool that looked for folders and was granted none.
 pub(super) fn no_folder(tool: &Tool) -> String {
     let line = "grants.dirs = [{ host = \"FOLDER\", guest = \"/PATH\" }]";
-    format!("the tool has been granted no folder: `{line}` in `[components.{}]` would give it one", component(tool))
-}
-
-fn component(tool: &Tool) -> &str {
-    match &tool.origin {
-        Origin::Component { component, .. } => component,
-        Origin::Native => &tool.name,
-    }
+    format!("the tool has been granted no folder: `{line}` in `[components.{}]` would give it one", tool.component())
 }
 
 fn denied(message: String) -> CallError {

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use toolpost_core::Level;
 use toolpost_core::effect::{Intent, Passage};
 use toolpost_core::guard::breaker::Outcome;
 use toolpost_core::run::Contact;
-use toolpost_core::{CallError, ErrorKind, Level};
 
 use super::backend::{Change, Changed, Entry, Fault, Only, Range, Scope};
 use super::grant::{Act, KEY_BYTES_MAX, Share, Unheard};
@@ -197,7 +197,7 @@ impl Bucket {
         let share = &self.share;
         let mut asked = Vec::with_capacity(intents.len());
         for intent in intents {
-            asked.push(share.attempt.ask(intent).await.map_err(|refusal| self.refused(refusal))?);
+            asked.push(share.attempt.ask(intent).await.map_err(|_| Error::AccessDenied)?);
         }
         let contact = match share.store.is_server {
             true => Some(share.attempt.contact(&format!("kv.{}", share.grant.store))),
@@ -213,16 +213,9 @@ impl Bucket {
         let mut passages = Passages(Vec::with_capacity(asked.len()));
         for asked in asked {
             let passed = share.attempt.pass_asked(asked).await;
-            passages.0.push(passed.map_err(|refusal| self.refused(refusal))?);
+            passages.0.push(passed.map_err(|_| Error::AccessDenied)?);
         }
         Ok((contact, std::mem::take(&mut passages.0)))
-    }
-
-    fn refused(&self, refusal: CallError) -> Error {
-        if refusal.kind != ErrorKind::Cancelled {
-            self.share.attempt.keep_from(refusal);
-        }
-        Error::AccessDenied
     }
 
     /// The keys as the store has them.

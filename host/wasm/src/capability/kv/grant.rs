@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytesize::ByteSize;
-use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::{KvAccess, KvGrant, KvName};
 use toolpost_core::effect::Intent;
 use toolpost_core::{Attempt, CallError, Effect, ErrorKind, Stage, Tool};
@@ -179,7 +178,7 @@ impl Share {
         let help = format!(
             "the operator can grant what lies there as a bucket of its own, with `{{ bucket = \"NAME\", prefix = \"PREFIX\" }}` in \
              `grants.kv` of component `{}`",
-            component(&self.attempt.call.tool)
+            self.attempt.call.tool.component()
         );
         denied(message).with_help(help)
     }
@@ -198,40 +197,24 @@ impl Share {
 pub(super) fn space(tool: &Tool, grant: &KvGrant) -> Arc<str> {
     match &grant.namespace {
         Some(namespace) => format!("shared/{namespace}").into(),
-        None => format!("component/{}/{}", component(tool), grant.bucket).into(),
+        None => format!("component/{}/{}", tool.component(), grant.bucket).into(),
     }
 }
 
 /// A bucket of that name was not granted.
 pub(super) fn not_granted(tool: &Tool, identifier: &str) -> (Effect, CallError) {
     let target = shown(identifier);
-    let component = component(tool);
     let help = match KvName::parse(identifier) {
-        Ok(name) if tool.grants.kv.is_empty() => {
-            format!(
-                "the operator can allow it with `grants.kv = [{{ bucket = \"{name}\" }}]` in `[components.{component}]`"
-            )
-        }
-        Ok(name) => {
-            format!(
-                "the operator can allow it with `{{ bucket = \"{name}\" }}` in `grants.kv` of component `{component}`"
-            )
-        }
+        Ok(name) => tool.allowing("kv", &format!("{{ bucket = \"{name}\" }}"), !tool.grants.kv.is_empty()),
         Err(_) => format!(
-            "the operator can grant a bucket with `{{ bucket = \"NAME\" }}` in `grants.kv` of component `{component}`; \
-             this is no name of one"
+            "the operator can grant a bucket with `{{ bucket = \"NAME\" }}` in `grants.kv` of component `{}`; \
+             this is no name of one",
+            tool.component()
         ),
     };
     let why = denied(format!("the tool may not open the bucket `{target}`")).with_help(help);
     let class = Act::Open.needs().effect();
     (Effect { class, action: Act::Open.name().into(), target, detail: None }, why)
-}
-
-fn component(tool: &Tool) -> &str {
-    match &tool.origin {
-        Origin::Component { component, .. } => component,
-        Origin::Native => &tool.name,
-    }
 }
 
 /// Whether a key would lead up and out where keys are taken for paths, as some stores and many tools of theirs do.

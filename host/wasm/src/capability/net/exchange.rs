@@ -70,15 +70,7 @@ impl Exchange {
             self.attempt.refuse(self.effect, why);
             return Err(Error::InternalError(None));
         }
-        let passage = match self.attempt.pass_asked(asked).await {
-            Ok(passage) => passage,
-            Err(refusal) => {
-                if refusal.kind != ErrorKind::Cancelled {
-                    self.attempt.keep_from(refusal);
-                }
-                return Err(Error::HttpRequestDenied);
-            }
-        };
+        let passage = self.attempt.pass_asked(asked).await.map_err(|_| Error::HttpRequestDenied)?;
         let answered = self.bound("the answer", self.grant.max_response.0, "max_response");
         let veil = Veil::over(&self.attempt);
         let Exchange { attempt, client, errand, effect, head, draft, silence_max, place, .. } = self;

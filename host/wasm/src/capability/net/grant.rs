@@ -1,7 +1,6 @@
 //! Does a request fall under what was granted? And if not, which line of the settings would allow it?
 
 use percent_encoding::percent_decode_str;
-use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::{NetGrant, method_effect};
 use toolpost_core::{CallError, Effect, ErrorKind, Stage, Tool};
 use url::{Position, Url};
@@ -90,15 +89,7 @@ fn shown(url: &Url) -> String {
 pub(super) fn denied(tool: &Tool, method: &str, url: &Url) -> CallError {
     let to = shown(&Url::parse(&url[..Position::AfterPath]).unwrap_or_else(|_| url.clone()));
     let grant = format!("{{ to = \"{to}\", methods = [\"{method}\"] }}");
-    let component = match &tool.origin {
-        Origin::Component { component, .. } => component,
-        Origin::Native => &tool.name,
-    };
-    let help = if tool.grants.net.is_empty() {
-        format!("the operator can allow it with `grants.net = [{grant}]` in `[components.{component}]`")
-    } else {
-        format!("the operator can allow it with `{grant}` in `grants.net` of component `{component}`")
-    };
+    let help = tool.allowing("net", &grant, !tool.grants.net.is_empty());
     let message = format!("the tool may not send `{method} {to}`");
     CallError::new(ErrorKind::CapabilityDenied, Stage::Run, message).with_help(help)
 }

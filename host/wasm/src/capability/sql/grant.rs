@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use tokio::time::timeout;
-use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::{SqlAccess, SqlGrant};
 use toolpost_core::effect::{Intent, Passage};
 use toolpost_core::guard::breaker::Outcome;
@@ -118,24 +117,20 @@ impl Share {
     pub(super) async fn ask(&self, intent: Intent) -> Result<Asked, Error> {
         let asking = self.attempt.ask(intent);
         if !self.open.load(Ordering::Relaxed) {
-            return asking.await.map_err(|refusal| self.not_passed(refusal));
+            return asking.await.map_err(|refusal| Error::Denied(refusal.message));
         }
         // The rows that a transaction has changed are closed to everybody else meanwhile.
         let asked = timeout(ASKED_IN_TRANSACTION_TIME_MAX, asking).await;
-        asked.unwrap_or_else(|_| Err(too_late())).map_err(|refusal| self.not_passed(refusal))
+        let late = |_| {
+            self.attempt.keep_from(too_late());
+            Err(too_late())
+        };
+        asked.unwrap_or_else(late).map_err(|refusal| Error::Denied(refusal.message))
     }
 
     /// Asks the gate for leave.
     pub(super) async fn pass(&self, asked: Asked) -> Result<Passage, Error> {
-        self.attempt.pass_asked(asked).await.map_err(|refusal| self.not_passed(refusal))
-    }
-
-    fn not_passed(&self, refusal: CallError) -> Error {
-        let words = refusal.message.clone();
-        if refusal.kind != ErrorKind::Cancelled {
-            self.attempt.keep_from(refusal);
-        }
-        Error::Denied(words)
+        self.attempt.pass_asked(asked).await.map_err(|refusal| Error::Denied(refusal.message))
     }
 
     /// A statement as it is judged: by its first words and by the whole, and with its values.
@@ -291,16 +286,7 @@ pub(super) fn unknown(attempt: &Attempt, name: &str) -> Error {
     let mut name = name.replace(|c: char| c.is_control() || c == '"' || c == '`', "\u{fffd}");
     name.truncate(name.floor_char_boundary(SHOWN_BYTES_MAX));
     let tool = &attempt.call.tool;
-    let component = match &tool.origin {
-        Origin::Component { component, .. } => component,
-        Origin::Native => &tool.name,
-    };
-    let grant = format!("{{ database = \"{name}\" }}");
-    let help = if tool.grants.sql.is_empty() {
-        format!("the operator can allow it with `grants.sql = [{grant}]` in `[components.{component}]`")
-    } else {
-        format!("the operator can allow it with `{grant}` in `grants.sql` of component `{component}`")
-    };
+    let help = tool.allowing("sql", &format!("{{ database = \"{name}\" }}"), !tool.grants.sql.is_empty());
     let why = denied(format!("the tool may not use the database `{name}`")).with_help(help);
     let words = why.message.clone();
     let effect = Effect { class: EffectClass::Reads, action: "sql.open".into(), target: name, detail: None };

@@ -1,0 +1,122 @@
+//! Tools that call tools, by the guest `delegate`: what was granted, in the name of the one who called first, and with no more power
+//! than all of them have in common.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use toolpost_tests::{page, prebuilt, toolpost};
+
+/// A folder whose settings have `delegate`, with more about it, and tools to which it can give work.
+fn folder(more: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let part = |name: &str, more: &str| format!("[components.{name}]\npath = {:?}\n{more}\n", prebuilt(name));
+    let files = "grants.dirs = [{ host = \".\", guest = \"/\", access = \"write\" }]";
+    let rest = [part("text", ""), part("nap", ""), part("divide", ""), part("files", files)].concat();
+    std::fs::write(folder.path().join("toolpost.toml"), part("delegate", more) + &rest).expect("written");
+    folder
+}
+
+/// Calls a tool; what the page says as JSON.
+fn call(folder: &TempDir, tool: &str, arguments: &Value) -> Value {
+    let output = toolpost(folder.path(), &["call", tool, "--args", &arguments.to_string(), "--json"]);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {}", page(&output)))
+}
+
+fn task(tool: &str, arguments: &Value) -> Value {
+    json!({"tool": tool, "arguments": arguments.to_string()})
+}
+
+const GRANTS: &str = "grants.tools = [\"text_*\", \"nap_*\", \"files_*\", \"delegate_*\"]";
+
+#[test]
+fn several_tools_work_at_once_and_the_answers_come_in_the_order_of_the_tasks() {
+    let folder = folder(GRANTS);
+    let nap = |ms: u64| task("nap_nap", &json!({"ms": ms}));
+    let tasks = [nap(30), nap(20), task("text_echo", &json!({"text": "a"})), nap(10)];
+    let said = call(&folder, "delegate_all", &json!({"tasks": tasks}));
+    let answers = said["output"]["value"].as_array().expect("answers");
+    let outcomes: Vec<&str> = answers.iter().filter_map(|answer| answer["outcome"]["ok"].as_str()).collect();
+    assert_eq!(outcomes, ["30", "20", "\"a\"", "10"], "{said}");
+    let effects = said["report"]["effects"].as_array().expect("effects");
+    let called =
+        |effect: &Value| format!("{} {} {}", effect["action"], effect["target"], effect["fate"]).replace('"', "");
+    let called: Vec<String> = effects.iter().map(called).collect();
+    let nap = "tools.call nap_nap done";
+    assert_eq!(called, [nap, nap, "tools.call text_echo done", nap]);
+    // Each is a call of its own, which says whose it is.
+    let log = page(&toolpost(folder.path(), &["log", "--json"]));
+    let parent = said["call"].as_str().expect("an id");
+    assert_eq!(log.matches(&format!("\"parent\": \"{parent}\"")).count(), 4, "{log}");
+}
+
+#[test]
+fn the_first_answer_is_enough_and_the_other_calls_are_cancelled() {
+    let folder = folder(GRANTS);
+    let tasks = [task("nap_nap", &json!({"ms": 25_000})), task("text_echo", &json!({"text": "b"}))];
+    let begun = Instant::now();
+    let said = call(&folder, "delegate_first", &json!({"tasks": tasks}));
+    assert_eq!(said["output"]["value"]["outcome"]["ok"], "\"b\"", "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "it waited for the one that was not wanted any more");
+    let log = page(&toolpost(folder.path(), &["log", "--tool", "nap_nap"]));
+    // It may be gone before it was begun.
+    assert!(!log.contains(" ok "), "{log}");
+    assert_eq!(said["report"]["effects"][0]["fate"], "indeterminate", "{said}");
+}
+
+#[test]
+fn what_was_not_granted_is_refused_with_the_line_that_would_allow_it() {
+    let words = json!({"tool": "divide_divide", "arguments": "{}"});
+    for (grants, line) in [
+        ("", "`grants.tools = [\"divide_divide\"]` in `[components.delegate]`"),
+        (GRANTS, "`\"divide_divide\"` in `grants.tools` of component `delegate`"),
+    ] {
+        let said = call(&folder(grants), "delegate_call", &words);
+        assert_eq!(said["error"]["kind"], "capability_denied", "{said}");
+        assert!(said["error"]["message"].as_str().expect("words").contains(line), "{said}");
+        assert_eq!(said["report"]["effects"][0]["fate"], "refused", "{said}");
+    }
+    let said = call(&folder(GRANTS), "delegate_list", &json!({}));
+    let listed: Vec<&str> =
+        said["output"]["value"].as_array().expect("names").iter().filter_map(Value::as_str).collect();
+    assert!(listed.contains(&"text_echo") && !listed.contains(&"divide_divide"), "{listed:?}");
+}
+
+#[test]
+fn a_tool_has_no_more_power_through_another_than_it_and_its_caller_have() {
+    let write = json!({"tool": "files_write", "arguments": json!({"path": "/x", "text": "x"}).to_string()});
+    // What only reads changes nothing by calling what can.
+    let reads = folder(&format!("{GRANTS}\ntools.call.effect = \"reads\""));
+    let said = call(&reads, "delegate_call", &write);
+    let words = said["error"]["message"].as_str().expect("words");
+    assert!(words.contains("`delegate_call` has the effect `reads`, and calls `files_write`"), "{said}");
+    assert!(!reads.path().join("x").exists());
+    // A tool that its caller may not use is not there.
+    let access = "[[access]]\ntools = [\"files_*\"]\ndeny = true\n[[access]]\n";
+    let denied = folder(GRANTS);
+    let settings = denied.path().join("toolpost.toml");
+    let text = std::fs::read_to_string(&settings).expect("read");
+    std::fs::write(&settings, format!("{access}{text}")).expect("written");
+    let said = call(&denied, "delegate_call", &write);
+    assert!(said["error"]["message"].as_str().expect("words").contains("no tool is named `files_write`"), "{said}");
+    // Else it is done, and the list says how far the tool reaches by it.
+    let open = folder(GRANTS);
+    assert_eq!(call(&open, "delegate_call", &write)["ok"], true);
+    assert_eq!(std::fs::read_to_string(open.path().join("x")).expect("it is there"), "x");
+    let list = page(&toolpost(open.path(), &["list"]));
+    assert!(list.lines().any(|line| line.split_whitespace().take(2).eq(["delegate_call", "writes"])), "{list}");
+}
+
+#[test]
+fn calls_inside_of_one_another_go_only_so_deep() {
+    let folder = folder(GRANTS);
+    let mut inner = json!({"tool": "text_echo", "arguments": "{\"text\":\"deep\"}"});
+    for _ in 0..9 {
+        inner = json!({"tool": "delegate_call", "arguments": inner.to_string()});
+    }
+    let said = call(&folder, "delegate_call", &inner);
+    assert!(said["error"]["message"].as_str().expect("words").contains("go no deeper than 8"), "{said}");
+}
