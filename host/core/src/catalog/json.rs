@@ -5,6 +5,7 @@
 //! another path). Numbers keep their source text, because an `f64` on the way would lose digits. A key that stands twice
 //! is an error: which of the two was meant is anybody's guess.
 
+pub(crate) mod canonical;
 mod reader;
 
 use std::borrow::Cow;

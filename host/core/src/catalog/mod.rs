@@ -8,6 +8,7 @@ mod tool;
 // What it takes
 pub mod cast;
 pub mod json;
+pub mod outline;
 pub mod schema;
 
 // From a call to an accepted call

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::canonical::canonical;
 use super::ending::Kept;
 use super::key::RecordKey;
 use super::record::{self, Begin, Change, Claim, Claimant, Decision, Fenced, Record, Release, Standing, ToolId};
@@ -14,6 +13,7 @@ use super::settings::OnCrash;
 use super::store::{LedgerFailure, LedgerStore, Listed, Query, Seen};
 use crate::call::{AcceptedCall, Call};
 use crate::catalog::Origin;
+use crate::catalog::json::canonical::canonical;
 use crate::tell::CallError;
 
 /// How often a step is tried when others change the record at the same time.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::Digest as _;
 
-use super::canonical::canonical;
 use super::settings::{Hash, Idempotency, KeyFrom, Scope};
 use crate::call::AcceptedCall;
+use crate::catalog::json::canonical::canonical;
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// The longest key that a caller, or the embedder, may give, in bytes.

@@ -27,7 +27,6 @@
 pub mod settings;
 
 // Which call is the same call?
-mod canonical;
 pub mod key;
 
 // What is written down, and what may follow it

@@ -7,7 +7,7 @@
 use serde_json::{Number, Value};
 
 /// The canonical text.
-pub(super) fn canonical(value: &Value) -> String {
+pub(crate) fn canonical(value: &Value) -> String {
     let mut text = Vec::with_capacity(CAPACITY);
     write(value, &mut text);
     // It is text, piece by piece.
