@@ -1,6 +1,7 @@
 //! What has a tool been granted? The parts of `toolpost.toml` that open the world to it, read into what decides. Nothing is
 //! granted that is not written down here.
 
+mod compare;
 mod dirs;
 mod inject;
 mod kv;
@@ -20,6 +21,7 @@ use super::settings::{Bytes, Span};
 use crate::check::authorize::Pattern;
 use crate::effect::EffectClass;
 
+pub use self::compare::{GrantChange, Way};
 pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
 pub use self::inject::{Basic, Inject};
 pub use self::kv::{KeyPrefix, KvAccess, KvGrant, KvName};

@@ -201,6 +201,11 @@ impl Denied {
         Ok(Denied { patterns, set })
     }
 
+    /// The patterns.
+    pub(super) fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
     /// Whether a path is kept from the tool; of what is on the way to it, this must be asked as well.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {

@@ -57,6 +57,12 @@ impl Inject {
         self.headers.is_empty() && self.query.is_empty() && self.basic.is_none()
     }
 
+    /// Takes out what may be a secret that stands here itself, in place of its name.
+    pub(super) fn mask(&mut self) {
+        let basic = self.basic.iter_mut().flat_map(|basic| [&mut basic.user, &mut basic.password]);
+        self.headers.values_mut().chain(self.query.values_mut()).chain(basic).for_each(Template::mask);
+    }
+
     /// A header that would be set by two of its parts; the case of its letters does not tell names apart.
     fn said_twice(&self) -> Option<String> {
         let basic = self.basic.iter().map(|_| "authorization".to_owned());

@@ -62,21 +62,21 @@ pub struct NetGrant {
 /// Methods of HTTP, in capital letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Methods(Vec<String>);
+pub struct Methods(pub(super) Vec<String>);
 
 /// URLs, by a pattern: a scheme, a host or all hosts below one, a port, and a path with `*` for a part of a segment and
 /// `**` for any number of segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    scheme: String,
-    host: HostPattern,
-    port: u16,
-    path: Vec<String>,
+    pub(super) scheme: String,
+    pub(super) host: HostPattern,
+    pub(super) port: u16,
+    pub(super) path: Vec<String>,
     text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum HostPattern {
+pub(super) enum HostPattern {
     Exactly(Host<String>),
     /// Every name that ends in a dot and this.
     Below(String),
@@ -216,7 +216,7 @@ impl Destination {
         let path: Vec<&str> = segments(url).collect();
         host && url.scheme() == self.scheme
             && url.port_or_known_default() == Some(self.port)
-            && path_matches(&self.path, &path)
+            && path_matches(&self.path, &path, segment_matches)
     }
 
     /// Whether what is sent there can be read on the way.
@@ -280,8 +280,9 @@ fn segments(url: &Url) -> impl Iterator<Item = &str> {
     url.path().strip_prefix('/').unwrap_or_default().split('/')
 }
 
-/// Whether a path has the form of the pattern. Goes back to the last `**` only, so a long path is no burden.
-fn path_matches(pattern: &[String], path: &[&str]) -> bool {
+/// Whether a path has the form of the pattern, of which a part other than `**` stands for whatever segment `fits` it. Goes
+/// back to the last `**` only, so a long path is no burden.
+pub(super) fn path_matches<S: AsRef<str>>(pattern: &[String], path: &[S], fits: impl Fn(&str, &str) -> bool) -> bool {
     let (mut at, mut seen) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     loop {
@@ -291,7 +292,7 @@ fn path_matches(pattern: &[String], path: &[&str]) -> bool {
                 back = Some((at, seen));
                 at += 1;
             }
-            (Some(part), Some(segment)) if segment_matches(part.as_bytes(), segment.as_bytes()) => {
+            (Some(part), Some(segment)) if fits(part, segment.as_ref()) => {
                 (at, seen) = (at + 1, seen + 1);
             }
             _ => match &mut back {
@@ -306,7 +307,8 @@ fn path_matches(pattern: &[String], path: &[&str]) -> bool {
 }
 
 /// Whether one segment has the form of a pattern, in which `*` stands for any characters.
-fn segment_matches(pattern: &[u8], segment: &[u8]) -> bool {
+pub(super) fn segment_matches(pattern: &str, segment: &str) -> bool {
+    let (pattern, segment) = (pattern.as_bytes(), segment.as_bytes());
     let (mut at, mut seen) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     loop {

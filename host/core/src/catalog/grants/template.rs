@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::secret::MASK;
+
 /// A text in which `${secret:NAME}` stands for the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Piece>);
@@ -41,6 +43,14 @@ impl Template {
             pieces.push(Piece::Text(rest.to_owned()));
         }
         Ok(Template(pieces))
+    }
+
+    /// Takes out what may be a secret that stands here itself, in place of its name.
+    pub(super) fn mask(&mut self) {
+        // What stands around the name of a secret is a word such as `Bearer`.
+        if self.secrets().next().is_none() {
+            self.0 = vec![Piece::Text(MASK.into())];
+        }
     }
 
     /// Its pieces, in order.

@@ -31,6 +31,11 @@ impl Variables {
         self.0.iter().map(|(name, text)| (name.as_str(), text))
     }
 
+    /// Takes out what may be a secret that stands here itself, in place of its name.
+    pub(super) fn mask(&mut self) {
+        self.0.values_mut().for_each(Template::mask);
+    }
+
     /// The grant, a line for each; what a text is, is left to the settings.
     pub(super) fn lines(&self, kind: &str) -> impl Iterator<Item = String> {
         self.iter().map(move |(name, text)| {
