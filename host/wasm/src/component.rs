@@ -1,13 +1,10 @@
 //! A file becomes tools: read, compiled once, looked at, linked.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::ToolSettings;
 use toolpost_core::catalog::shape::{Field, Shape};
@@ -16,7 +13,6 @@ use toolpost_core::{EffectClass, Tool};
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
-use crate::cache::hex;
 use crate::capability::Granted;
 use crate::capability::dirs::driver::Driver;
 use crate::capability::kv::Stores;
@@ -28,11 +24,9 @@ use crate::engine::Engine;
 use crate::import::{Import, Power};
 use crate::instance::Exported;
 use crate::shape::{FunctionShape, Shapes};
+use crate::source::{Source, digest};
 use crate::state::State;
 use crate::weigh;
-
-/// The largest component that is loaded, in bytes.
-pub const COMPONENT_BYTES_MAX: u64 = 128 << 20;
 
 /// The words of wasmtime's untyped error for a component that no place in the pool can hold.
 const TOO_LARGE: &str = "pooling allocator";
@@ -108,6 +102,15 @@ impl Function {
     pub fn path(&self) -> String {
         path(self.interface.as_deref(), &self.name)
     }
+
+    /// What it answers with when it succeeds. An `err` is no result: it is an error, in every front end.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Shape> {
+        match &self.result {
+            Some(Shape::Result { ok, .. }) => ok.as_deref(),
+            other => other.as_ref(),
+        }
+    }
 }
 
 fn path(interface: Option<&str>, function: &str) -> String {
@@ -121,23 +124,30 @@ impl Engine {
     /// # Errors
     /// The file cannot be read, is no component, or asks for what this host does not offer.
     pub fn load_file(&self, name: &str, file: &Path) -> Result<Component, LoadError> {
-        let (bytes, wit) = texts(file)?;
-        self.load(name, &bytes, wit.as_deref()).map_err(|error| unusable(file, &error))
+        self.load_source(name, &Source::read(file)?)
     }
 
-    /// As [`Engine::load_file`]; but where the file is still what it was, the component that was made of it is taken.
+    /// As [`Engine::load_file`], for a file that was read already.
     ///
     /// # Errors
-    /// As for [`Engine::load_file`]. The component of before is not touched.
-    pub fn load_file_again(&self, before: &Arc<Component>, file: &Path) -> Result<Arc<Component>, LoadError> {
-        let (bytes, wit) = texts(file)?;
-        if before.digest == digest(&bytes)
-            && before.wit == wit
+    /// The bytes are no component, or the component asks for what this host does not offer.
+    pub fn load_source(&self, name: &str, source: &Source) -> Result<Component, LoadError> {
+        let loaded = self.load_as(name, source.digest.clone(), &source.bytes, source.wit.as_deref());
+        loaded.map_err(|error| source.unusable(&error))
+    }
+
+    /// As [`Engine::load_source`]; but where the file is still what it was, the component that was made of it is taken.
+    ///
+    /// # Errors
+    /// As for [`Engine::load_source`]. The component of before is not touched.
+    pub fn load_source_again(&self, before: &Arc<Component>, source: &Source) -> Result<Arc<Component>, LoadError> {
+        if before.digest == source.digest
+            && before.wit == source.wit
             && wasmtime::Engine::same(before.linked.engine(), &self.engine)
         {
             return Ok(before.clone());
         }
-        self.load(&before.name, &bytes, wit.as_deref()).map(Arc::new).map_err(|error| unusable(file, &error))
+        self.load_source(&before.name, source).map(Arc::new)
     }
 
     /// Loads a component from its bytes; `wit` is the text that documents it, where it holds none itself.
@@ -145,8 +155,11 @@ impl Engine {
     /// # Errors
     /// The bytes are no component, or the component asks for what this host does not offer.
     pub fn load(&self, name: &str, bytes: &[u8], wit: Option<&str>) -> Result<Component, LoadError> {
+        self.load_as(name, digest(bytes), bytes, wit)
+    }
+
+    fn load_as(&self, name: &str, digest: String, bytes: &[u8], wit: Option<&str>) -> Result<Component, LoadError> {
         recognise(bytes)?;
-        let digest = digest(bytes);
         let invalid = |error: &wasmtime::Error| {
             let why = chain(error);
             // What the engine has no room for may be valid all the same.
@@ -365,11 +378,7 @@ impl Component {
             name,
             description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),
             parameters: function.parameters.clone(),
-            result: match &function.result {
-                // An `err` is no result: it is an error, in every front end.
-                Some(Shape::Result { ok, .. }) => ok.as_deref().cloned(),
-                other => other.clone(),
-            },
+            result: function.answer().cloned(),
             effect: effect(settings.effect, reach)?,
             reach,
             said: settings.effect,
@@ -408,38 +417,6 @@ fn effect(said: Option<EffectClass>, reach: EffectClass) -> Result<EffectClass, 
         )),
         said => Ok(said.unwrap_or(reach)),
     }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
-}
-
-/// A component's bytes, and the text beside its file that documents it.
-fn texts(file: &Path) -> Result<(Vec<u8>, Option<String>), LoadError> {
-    let fail = |error: std::io::Error| LoadError { message: format!("`{}` cannot be read: {error}", file.display()) };
-    let bytes = read(file, COMPONENT_BYTES_MAX).map_err(fail)?;
-    let wit = read(&file.with_extension("wit"), docs::TEXT_BYTES_MAX as u64).ok();
-    Ok((bytes, wit.and_then(|bytes| String::from_utf8(bytes).ok())))
-}
-
-fn unusable(file: &Path, error: &LoadError) -> LoadError {
-    LoadError { message: format!("`{}` cannot be used: {}", file.display(), error.message) }
-}
-
-/// A file's bytes. What is no file could be endless, or wait for ever.
-fn read(path: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
-    let wrong = |message: String| Err(std::io::Error::other(message));
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    if !file.metadata()?.is_file() {
-        return wrong("it is no file".into());
-    }
-    let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
-        return wrong(format!("it is longer than the {bytes_max} bytes that are read"));
-    }
-    Ok(bytes)
 }
 
 /// Says what the bytes are when they are no component.

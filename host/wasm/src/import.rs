@@ -103,6 +103,12 @@ impl Power {
         matches!(self, Power::Plumbing | Power::Clocks | Power::Random)
     }
 
+    /// Whether every component has it, whatever is granted to it: what this host gives, or captures.
+    #[must_use]
+    pub fn is_common(self) -> bool {
+        self.is_given() || self == Power::Stdio
+    }
+
     /// Whether it is closed to a tool that has been granted this.
     #[must_use]
     pub fn is_closed(self, grants: &Grants) -> bool {

@@ -14,6 +14,7 @@ mod component;
 mod docs;
 mod import;
 mod shape;
+mod source;
 mod weigh;
 
 // An attempt becomes an instance
@@ -31,8 +32,9 @@ pub use capability::kv::memory::Memory;
 pub use capability::net::address::Resolver;
 pub use capability::net::client::NetOptions;
 pub use capability::sql::backend as sql;
-pub use component::{COMPONENT_BYTES_MAX, Component, Function, LoadError, Refusal};
+pub use component::{Component, Function, LoadError, Refusal};
 pub use engine::{Allocation, Engine, EngineOptions, config, pool};
 pub use import::{Import, Power};
 pub use ours::{is_ours, is_owned};
+pub use source::{COMPONENT_BYTES_MAX, Source};
 pub use state::State;

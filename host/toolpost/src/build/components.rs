@@ -8,7 +8,7 @@ use toolpost_core::Catalog;
 use toolpost_core::catalog::Base;
 use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::ToolSettings;
-use toolpost_wasm::{Component, Engine};
+use toolpost_wasm::{Component, Engine, Source};
 
 use super::said::Said;
 use super::{Builder, Fault};
@@ -57,9 +57,10 @@ impl Builder {
         settings: &ComponentSettings,
     ) -> Result<Arc<Component>, Vec<String>> {
         let databases = databases.databases();
+        let source = Source::read(&settings.path).map_err(|error| vec![error.message])?;
         let component = match before.components.iter().find(|component| component.name == name) {
-            Some(before) => engine.load_file_again(before, &settings.path),
-            None => engine.load_file(name, &settings.path).map(Arc::new),
+            Some(before) => engine.load_source_again(before, &source),
+            None => engine.load_source(name, &source).map(Arc::new),
         };
         let component = component.map_err(|error| vec![error.message])?;
         if component.functions.is_empty() {
