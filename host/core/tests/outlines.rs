@@ -128,7 +128,8 @@ fn parts_inside_of_others_are_told_by_their_place() {
     check(&point(std::slice::from_ref(&x)), &point(&[x, y]), &["`points[].y` is new, and must be given: u32"]);
     let shape = |cases: &[Case]| one("shape", Shape::Variant(cases.to_vec()));
     let (dot, circle) = (Case::new("dot", None), Case::new("circle", Some(Shape::F64)));
-    check(&shape(&[circle.clone()]), &shape(&[circle, dot]), &["`shape.dot` is new: nothing with it"]);
+    let two = [circle.clone(), dot];
+    check(&shape(&[circle]), &shape(&two), &["`shape.dot` is new: nothing with it"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod kv;
 mod listeners;
 mod said;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,7 +24,9 @@ use toolpost_wasm::{Component, Engine, EngineOptions};
 
 pub(crate) use self::kv::KvStores;
 pub(crate) use self::listeners::Listeners;
+pub(crate) use self::said::Said;
 use crate::approve;
+use crate::lock::{Judge, Sheet};
 use crate::reload::Made;
 use crate::secrets;
 use crate::settings::Settings;
@@ -45,6 +48,7 @@ pub struct Builder {
     approvers: Vec<Arc<dyn Approver>>,
     overrides: LimitSettings,
     keeps: Keeps,
+    unlocked: bool,
 }
 
 /// Where a host keeps what must survive it.
@@ -97,6 +101,16 @@ impl std::fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
+impl Loaded {
+    /// The sheets of the components that the settings name, as far as they could be loaded: what a lock has of them.
+    #[must_use]
+    pub fn sheets(&self) -> BTreeMap<String, Sheet> {
+        let (settings, catalog) = (&self.made.builder.settings, self.host.catalog());
+        let named = self.components.iter().filter(|component| settings.components.contains_key(&component.name));
+        named.map(|component| (component.name.clone(), Sheet::with(settings, component, &catalog))).collect()
+    }
+}
+
 impl Builder {
     /// A host with nothing in it.
     #[must_use]
@@ -104,7 +118,8 @@ impl Builder {
         Builder::default()
     }
 
-    /// Takes settings. What must survive this program is kept where they say, in a folder of the user's own where they say
+    /// Takes settings. Where a lock stands beside their file ([`Settings::lock_file`]), a component that is not as it was locked is
+    /// refused. What must survive this program is kept where they say, in a folder of the user's own where they say
     /// nothing.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -180,6 +195,13 @@ impl Builder {
     #[must_use]
     pub fn in_memory(mut self) -> Self {
         self.keeps = Keeps::InMemory;
+        self
+    }
+
+    /// Takes components as they are, whatever a lock says: for looking at them. A host that calls tools keeps to it.
+    #[must_use]
+    pub fn without_lock(mut self) -> Self {
+        self.unlocked = true;
         self
     }
 
@@ -277,22 +299,17 @@ impl Builder {
         faults
             .extend(wrong.into_iter().map(|(name, message)| Fault { subject: format!("database `{name}`"), message }));
         made.databases = databases;
+        let judge = self.judge(&mut faults);
         let mut limits = self.settings.host_limits();
         if !sources.is_empty() {
             match self.engine(before, &made.kv) {
                 Ok((options, engine)) => {
                     made.engine = Some((options, engine.clone()));
-                    let possible = engine.max_parallel();
-                    if possible < limits.max_parallel {
-                        tracing::warn!(
-                            "{possible} calls run at once, not {}: for more, raise the sysctl `vm.max_map_count`",
-                            limits.max_parallel
-                        );
-                        limits.max_parallel = possible;
-                    }
+                    limits.max_parallel = possible(&engine, limits.max_parallel);
                     for (name, settings) in &sources {
                         progress(name);
-                        match self.component(&engine, (before, &made.databases), &mut catalog, name, settings) {
+                        match self.component(&engine, &judge, (before, &made.databases), &mut catalog, (name, settings))
+                        {
                             Ok(component) => components.push(component),
                             Err(messages) => faults.extend(messages.into_iter().map(|message| {
                                 let subject = format!("component `{name}`");
@@ -349,6 +366,16 @@ impl Builder {
         }
     }
 
+    /// Who says which components are those that were reviewed.
+    fn judge(&self, faults: &mut Vec<Fault>) -> Judge {
+        if self.unlocked {
+            return Judge::Nobody;
+        }
+        let (judge, wrong) = Judge::beside(&self.settings);
+        faults.extend(wrong);
+        judge
+    }
+
     /// The secrets of the host. Where there are secret arguments, the store has the key for hashes of them.
     fn secrets(&self, store: Option<&Arc<Store>>, catalog: &Catalog, faults: &mut Vec<Fault>) -> Secrets {
         let (secrets, wrong) = secrets::of(&self.settings);
@@ -388,15 +415,29 @@ impl Builder {
         if let Some(engine) = before.engine_for(&options) {
             return Ok(engine);
         }
-        let engine = Engine::new(&options).or_else(|error| match self.settings.host.cache {
-            // Nobody has asked for that folder: without it, components are compiled at every start.
-            None if options.cache_dir.is_some() => {
-                tracing::warn!(%error, "compiled code is not kept");
-                Engine::new(&EngineOptions { cache_dir: None, ..options.clone() })
-            }
-            _ => Err(error),
-        });
-        let engine = engine.map_err(|error| format!("the engine does not start: {error:#}"))?;
+        let engine = engine(&self.settings, options.clone())?;
         Ok((options, Arc::new(engine)))
     }
+}
+
+/// An engine that does what is asked, if it starts.
+pub(crate) fn engine(settings: &Settings, options: EngineOptions) -> Result<Engine, String> {
+    let engine = Engine::new(&options).or_else(|error| match settings.host.cache {
+        // Nobody has asked for that folder: without it, components are compiled at every start.
+        None if options.cache_dir.is_some() => {
+            tracing::warn!(%error, "compiled code is not kept");
+            Engine::new(&EngineOptions { cache_dir: None, ..options })
+        }
+        _ => Err(error),
+    });
+    engine.map_err(|error| format!("the engine does not start: {error:#}"))
+}
+
+/// As many calls at once as are asked for, or as the engine has room for.
+fn possible(engine: &Engine, asked: usize) -> usize {
+    let possible = engine.max_parallel();
+    if possible < asked {
+        tracing::warn!("{possible} calls run at once, not {asked}: for more, raise the sysctl `vm.max_map_count`");
+    }
+    possible.min(asked)
 }

@@ -25,6 +25,9 @@
 // What the operator says
 pub mod settings;
 
+// What was reviewed
+pub mod lock;
+
 // What must not be written down
 pub mod mask;
 

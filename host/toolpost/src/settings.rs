@@ -3,7 +3,7 @@
 
 mod approval;
 mod kv;
-mod read;
+pub(crate) mod read;
 mod schema;
 mod secret_name;
 mod sql;
@@ -103,6 +103,9 @@ pub struct Settings {
     /// The components, by the name that begins the names of their tools.
     #[serde(default)]
     pub components: BTreeMap<String, ComponentSettings>,
+    /// The file, as it was named.
+    #[serde(skip)]
+    file: PathBuf,
     /// The folder from which paths in the file count.
     #[serde(skip)]
     base: PathBuf,
@@ -231,6 +234,7 @@ impl Settings {
     fn of(text: &str, file: &Path) -> (Self, Vec<Fault>) {
         let (mut settings, faults): (Settings, _) = read::all(text, file);
         settings.lines = read::lines_of_tools(text);
+        settings.file = file.to_owned();
         settings.base = file.parent().map(Path::to_owned).unwrap_or_default();
         settings.written = true;
         (settings, faults)
@@ -287,6 +291,20 @@ impl Settings {
         let hash = Sha256::digest(here.as_os_str().as_encoded_bytes());
         let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         dirs::data_local_dir().map(|dir| dir.join("toolpost").join(format!("{name}-{hash}")))
+    }
+
+    /// Where the lock of their components is, if there is one: `toolpost.lock` beside `toolpost.toml`, and so for any other name.
+    /// Nothing for settings that were not read.
+    #[must_use]
+    pub fn lock_file(&self) -> Option<PathBuf> {
+        let name = self.file.file_name().filter(|_| self.written)?;
+        let lock = self.file.with_extension("lock");
+        // No file is its own lock.
+        Some(if lock == self.file {
+            self.file.with_file_name([name, ".lock".as_ref()].join("".as_ref()))
+        } else {
+            lock
+        })
     }
 
     /// The line in which the settings of a component's tool begin.

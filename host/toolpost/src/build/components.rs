@@ -12,6 +12,7 @@ use toolpost_wasm::{Component, Engine, Source};
 
 use super::said::Said;
 use super::{Builder, Fault};
+use crate::lock::{Judge, Sheet};
 use crate::reload::Made;
 use crate::settings::ComponentSettings;
 use crate::sql::Opened;
@@ -51,18 +52,15 @@ impl Builder {
     pub(super) fn component(
         &self,
         engine: &Engine,
+        judge: &Judge,
         (before, databases): (&Made, &Opened),
         catalog: &mut Catalog,
-        name: &str,
-        settings: &ComponentSettings,
+        (name, settings): (&str, &ComponentSettings),
     ) -> Result<Arc<Component>, Vec<String>> {
+        // What settings do not name is granted nothing, and is in no lock.
+        let judge = if self.settings.components.contains_key(name) { judge } else { &Judge::Nobody };
+        let component = loaded(engine, judge, before, name, &settings.path).map_err(|why| vec![why])?;
         let databases = databases.databases();
-        let source = Source::read(&settings.path).map_err(|error| vec![error.message])?;
-        let component = match before.components.iter().find(|component| component.name == name) {
-            Some(before) => engine.load_source_again(before, &source),
-            None => engine.load_source(name, &source).map(Arc::new),
-        };
-        let component = component.map_err(|error| vec![error.message])?;
         if component.functions.is_empty() {
             return Err(vec![no_function(&component)]);
         }
@@ -106,9 +104,21 @@ impl Builder {
         if !faults.is_empty() {
             return Err(faults);
         }
+        judge.judge(name, || Sheet::with(&self.settings, &component, &extended)).map_err(|why| vec![why])?;
         *catalog = extended;
         Ok(component)
     }
+}
+
+/// A component from its file, or the one that was made of the same file before.
+fn loaded(engine: &Engine, judge: &Judge, before: &Made, name: &str, file: &Path) -> Result<Arc<Component>, String> {
+    let source = Source::read(file).map_err(|error| error.message)?;
+    judge.judge_file(name, &source)?;
+    let component = match before.components.iter().find(|component| component.name == name) {
+        Some(before) => engine.load_source_again(before, &source),
+        None => engine.load_source(name, &source).map(Arc::new),
+    };
+    component.map_err(|error| error.message)
 }
 
 /// Why a component without a function that can be a tool has none.

@@ -10,16 +10,16 @@ use toolpost_wasm::Component;
 use crate::settings::{ComponentSettings, Settings};
 
 /// What is said of one component.
-pub(super) struct Said<'s> {
-    pub(super) settings: &'s Settings,
+pub(crate) struct Said<'s> {
+    pub(crate) settings: &'s Settings,
     /// The component's name.
-    pub(super) name: &'s str,
-    pub(super) component: &'s ComponentSettings,
+    pub(crate) name: &'s str,
+    pub(crate) component: &'s ComponentSettings,
 }
 
 impl Said<'_> {
     /// What is said of a function, and where, as ` (line 7)`.
-    pub(super) fn of(&self, path: &str) -> (String, ToolSettings) {
+    pub(crate) fn of(&self, path: &str) -> (String, ToolSettings) {
         match self.component.tools.iter().find(|(key, _)| means(key, path)) {
             Some((key, said)) => (self.place(key), said.clone()),
             None => Default::default(),
@@ -27,7 +27,7 @@ impl Said<'_> {
     }
 
     /// Settings of a tool that does not exist are a mistake, and perhaps a limit that is then missing elsewhere.
-    pub(super) fn faults(&self, component: &Component) -> Vec<String> {
+    pub(crate) fn faults(&self, component: &Component) -> Vec<String> {
         let functions = component.functions.iter().map(|function| function.path());
         let refused = component.refused.iter().map(|refusal| refusal.function.clone());
         let paths: Vec<String> = functions.chain(refused).collect();

@@ -36,7 +36,7 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// What fits, and what does not, in the order of the text.
-pub(super) fn all<T: DeserializeOwned + Default>(text: &str, file: &Path) -> (T, Vec<Fault>) {
+pub(crate) fn all<T: DeserializeOwned + Default>(text: &str, file: &Path) -> (T, Vec<Fault>) {
     let fault = |error: &toml::de::Error| {
         let line = error.span().map(|span| line_of(text, span.start));
         Fault { file: file.to_owned(), line, message: words(error.message()) }
