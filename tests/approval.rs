@@ -2,17 +2,13 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use std::io::{Read as _, Write as _};
-use std::num::NonZero;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::Instant;
-use toolpost_tests::{command, detached, pending, prebuilt, toolpost};
+use toolpost_tests::pty::Pty;
+use toolpost_tests::{detached, pending, prebuilt, toolpost};
 
 const SETTINGS: &str = r#"
 [approval]
@@ -38,99 +34,6 @@ fn folder_with(settings: &str) -> TempDir {
 
 fn folder() -> TempDir {
     folder_with(SETTINGS)
-}
-
-/// A program on a terminal of its own, and what is on its screen.
-struct Pty {
-    child: Box<dyn Child + Send + Sync>,
-    keys: Box<dyn std::io::Write + Send>,
-    screen: Arc<Mutex<vt100::Parser>>,
-    _master: Box<dyn MasterPty + Send>,
-}
-
-impl Pty {
-    /// Runs a line of shell in which `$T` is the binary.
-    fn run(folder: &Path, script: &str) -> Self {
-        Self::with(folder, script, &[])
-    }
-
-    fn with(folder: &Path, script: &str, environment: &[(&str, &str)]) -> Self {
-        let size = PtySize { rows: 40, cols: 100, ..PtySize::default() };
-        let pair = native_pty_system().openpty(size).expect("a terminal");
-        let mut shell = CommandBuilder::new("sh");
-        shell.args(["-c", script]);
-        shell.cwd(folder);
-        let binary = command(folder, &[]);
-        shell.env("T", binary.get_program());
-        for (name, value) in binary.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            }
-        }
-        for name in ["VISUAL", "EDITOR"] {
-            shell.env_remove(name);
-        }
-        shell.env("TERM", "xterm-256color");
-        shell.env("USER", "ann");
-        for (name, value) in environment {
-            shell.env(name, value);
-        }
-        let child = pair.slave.spawn_command(shell).expect("started");
-        drop(pair.slave);
-        let [rows, columns] = [size.rows, size.cols].map(|count| NonZero::new(count).expect("not none"));
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
-        let (mut output, shown) = (pair.master.try_clone_reader().expect("a reader"), screen.clone());
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = output.read(&mut bytes) {
-                shown.lock().expect("unpoisoned").process(&bytes[..read]);
-            }
-        });
-        let keys = pair.master.take_writer().expect("a writer");
-        Pty { child, keys, screen, _master: pair.master }
-    }
-
-    fn text(&self) -> String {
-        self.screen.lock().expect("unpoisoned").screen().contents()
-    }
-
-    /// Waits until that is on the screen.
-    fn wait_for(&self, text: &str) -> String {
-        let begun = Instant::now();
-        loop {
-            let shown = self.text();
-            if shown.contains(text) {
-                return shown;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(30), "`{text}` does not come:\n{shown}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Waits for the prompt, and until keys count.
-    fn wait_for_prompt(&self) -> String {
-        self.wait_for("[?] help")
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).and_then(|()| self.keys.flush()).expect("pressed");
-    }
-
-    /// Waits for the end; the exit code, and what is on the screen.
-    fn end(mut self) -> (u32, String) {
-        let begun = Instant::now();
-        let code = loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                break status.exit_code();
-            }
-            assert!(begun.elapsed() < Duration::from_secs(30), "it does not end:\n{}", self.text());
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        // What it wrote last is on its way.
-        std::thread::sleep(Duration::from_millis(200));
-        (code, self.text())
-    }
 }
 
 fn stdout(folder: &Path, args: &[&str]) -> String {

@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: where things are, and how the binary is run.
 
+pub mod pty;
 pub mod shop;
+pub mod versions;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -98,6 +100,7 @@ pub fn page(output: &Output) -> String {
 pub fn filters() -> insta::internals::SettingsBindDropGuard {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter("sha256:[0-9a-f]{64}", "[digest]");
+    settings.add_filter(r"sha256:[0-9a-f]{12}\.\.", "[digest]..");
     settings.add_filter(r"\d+\.\d [KM]iB  \[digest\]", "[size]  [digest]");
     settings.add_filter(r#""bytes": \d+"#, r#""bytes": [size]"#);
     settings.add_filter(r"\d+\.\d+ ms, fuel \d+, memory .*", "[time], fuel [fuel], memory [size]");

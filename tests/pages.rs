@@ -26,11 +26,13 @@ fn run_json(args: &[&str]) -> (Option<i32>, Value) {
 }
 
 /// Every subcommand.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "inspect",
     "list",
     "call",
     "check",
+    "diff",
+    "lock",
     "approvals",
     "rules",
     "ledger",
@@ -267,5 +269,9 @@ fn json_that_is_asked_for_is_printed_also_where_nothing_works() {
     let list = run_json(&["list", "--json", "--tools", "nowhere.wasm"]);
     assert_eq!(list, with(serde_json::json!({"tools": []})));
     let check = run_json(&["check", "--json", "--tools", "nowhere.wasm"]);
-    assert_eq!(check, with(serde_json::json!({"tools": 0, "left_out": [], "not_granted": []})));
+    assert_eq!(check, with(serde_json::json!({"tools": 0, "left_out": [], "not_granted": [], "locked": false})));
+    let unread = "`nowhere.wasm` cannot be read: No such file or directory (os error 2)";
+    assert_eq!(run_json(&["diff", "nowhere.wasm", "elsewhere.wasm", "--json"]), faults(&[unread]));
+    let no_settings = "there are no settings; what is locked are the components that `toolpost.toml` names";
+    assert_eq!(run_json(&["lock", "--json"]), faults(&[no_settings]));
 }

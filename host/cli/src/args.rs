@@ -28,6 +28,20 @@ Exit codes:
   3  the question is not pending; nothing was changed
   5  the store cannot be used";
 
+const DIFF_CODES: &str = "\
+Exit codes:
+  0  both are the same
+  1  there is a difference
+  2  the command line or a component is wrong";
+
+const LOCK_CODES: &str = "\
+Exit codes:
+  0  all is as it was locked, or is locked now
+  1  something is not as it was locked, or nothing is locked; nothing was changed
+  2  the command line, the settings, the lock or a component are wrong
+  3  something was not confirmed, and stays as it was locked
+  5  the lock cannot be written";
+
 /// Runs agents' tools as WebAssembly components: they can do what they are allowed to do, and nothing else.
 #[derive(Debug, Parser)]
 #[command(name = "toolpost", version, after_help = EXIT_CODES, max_term_width = 100)]
@@ -50,6 +64,12 @@ pub(crate) enum Command {
     Call(crate::call::CallArgs),
     /// Read the settings and every component, and say all that is wrong
     Check(crate::check::CheckArgs),
+    /// Compare two components: powers, tools, schemas
+    #[command(after_help = DIFF_CODES)]
+    Diff(crate::diff::DiffArgs),
+    /// Write a lock of all components, or say what is not as it was locked: what changed is refused until it is confirmed
+    #[command(after_help = LOCK_CODES)]
+    Lock(crate::lock::LockArgs),
     /// List and answer the questions of calls that wait for an approval
     #[command(after_help = APPROVAL_CODES)]
     Approvals(crate::approvals::ApprovalsArgs),
@@ -77,6 +97,8 @@ impl Command {
             Command::List(args) => args.json,
             Command::Call(args) => args.json,
             Command::Check(args) => args.json,
+            Command::Diff(args) => args.json,
+            Command::Lock(args) => args.json,
             Command::Approvals(args) => args.json,
             Command::Rules(args) => args.json,
             Command::Ledger(args) => args.json,

@@ -1,6 +1,7 @@
 //! Asks the person at the terminal. It talks to the terminal itself, so standard input can be the tool's arguments and
 //! standard output its result; where there is no terminal, the next one is asked.
 
+pub(crate) mod confirm;
 pub(crate) mod editor;
 mod line;
 mod screen;

@@ -51,6 +51,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
             "tools": tools,
             "left_out": refused,
             "not_granted": closed,
+            "locked": loaded.is_locked(),
         }))?;
         return Ok(if faults.is_empty() { Exit::Ok } else { Exit::Usage });
     }
@@ -76,7 +77,8 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
         print::out(format!("{}\n", print::rows(&table)))?;
     }
     let (components, tools) = (print::many(loaded.components.len(), "component"), print::many(tools, "tool"));
-    print::out(format!("all is well: {components}, {tools}"))?;
+    let locked = if loaded.is_locked() { "; what the settings name is as it was locked" } else { "" };
+    print::out(format!("all is well: {components}, {tools}{locked}"))?;
     Ok(Exit::Ok)
 }
 

@@ -9,7 +9,7 @@ use crate::print;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Ok = 0,
-    /// The tool failed.
+    /// The tool failed; of a command that compares, there is a difference.
     Tool = 1,
     /// The command line, the arguments, the settings or a component are wrong.
     Usage = 2,
@@ -43,6 +43,9 @@ impl Stop {
 }
 
 impl Exit {
+    /// What was compared is not the same.
+    pub(crate) const DIFFERS: Exit = Exit::Tool;
+
     /// Says why, and ends: on standard output where JSON is asked for, else on standard error.
     pub(crate) fn told(stop: &Stop, as_json: bool) -> Self {
         if as_json && print::json(&json!({"ok": false, "faults": stop.lines})).is_ok() {

@@ -8,12 +8,14 @@ use serde_json::json;
 use toolpost::core::catalog::Origin;
 use toolpost::core::catalog::grants::Grants;
 use toolpost::core::catalog::shape::Shape;
+use toolpost::lock::Lock;
 use toolpost::wasm::{Component, Function, Power};
 use toolpost::{Builder, Limits, Loaded, Settings, Tool};
 
 use crate::args::{ConfigArgs, load};
 use crate::exit::{Exit, Stop};
 use crate::list;
+use crate::lock::State;
 use crate::print::{self, BOLD, DIM, RED, styled};
 
 #[derive(Debug, Args)]
@@ -39,11 +41,14 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
     let (limits, grants) = (common_limits(&settings), common_grants(&settings));
     // The settings name the file already, or there it is under its own name.
     let is_named = !settings.components.is_empty();
-    let builder = Builder::new().settings(settings);
+    let lock = if is_named { Lock::beside(&settings).map_err(Stop::faults)? } else { None };
+    // What is refused can be looked at all the same.
+    let builder = Builder::new().settings(settings).without_lock();
     let builder = if is_named { builder } else { builder.tools(&args.file) };
-    let Loaded { host, components, faults, .. } = load(builder).await;
-    let Some(component) = components.first() else { return Err(Stop::faults(faults)) };
-    let catalog = host.catalog();
+    let loaded = load(builder).await;
+    let Some(component) = loaded.components.first() else { return Err(Stop::faults(loaded.faults)) };
+    let locked = lock.filter(Lock::is_there).map(|lock| locked(&lock, &loaded, &component.name));
+    let catalog = loaded.host.catalog();
     let tools: Vec<&Tool> = catalog.tools().map(|tool| &**tool).collect();
     if args.json {
         let sheets = tools.iter().map(|tool| {
@@ -53,7 +58,7 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
             }
             sheet
         });
-        print::json(&json!({
+        let mut sheet = json!({
             "ok": true,
             "name": component.name,
             "digest": component.digest,
@@ -66,14 +71,26 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
             "tools": sheets.collect::<Vec<_>>(),
             "refused": component.refused,
             "warnings": component.warnings,
-        }))?;
+        });
+        if let (Some(sheet), Some(locked)) = (sheet.as_object_mut(), locked) {
+            sheet.insert("lock".into(), json!(locked));
+        }
+        print::json(&sheet)?;
     } else {
-        print::out(sheet(component, &tools, limits, &grants).join("\n"))?;
+        let mut lines = sheet(component, &tools, limits, &grants);
+        let words = locked.map(|locked| format!("lock    {}", locked.words().trim_start_matches("is ")));
+        lines.splice(1..1, words);
+        print::out(lines.join("\n"))?;
         for warning in &component.warnings {
             print::note(print::visible(warning));
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What the lock says of a component.
+fn locked(lock: &Lock, loaded: &Loaded, name: &str) -> State {
+    State::of(lock.sheets.get(name), loaded.sheets().get(name))
 }
 
 /// Leaves of the settings what concerns this component. Under two names it is shown as the first.

@@ -5,6 +5,9 @@ mod args;
 mod exit;
 mod print;
 
+// What changed
+mod changes;
+
 // Whoever is asked
 mod ask;
 mod question;
@@ -16,9 +19,11 @@ mod breakers;
 mod call;
 mod check;
 mod completions;
+mod diff;
 mod inspect;
 mod ledger;
 mod list;
+mod lock;
 mod log;
 mod rules;
 mod show;
@@ -42,6 +47,8 @@ async fn main() -> std::process::ExitCode {
         Command::List(args) => list::run(args).await,
         Command::Call(args) => call::run(args, cli.verbose).await,
         Command::Check(args) => check::run(args).await,
+        Command::Diff(args) => diff::run(args).await,
+        Command::Lock(args) => lock::run(args).await,
         Command::Approvals(args) => approvals::run(args).await,
         Command::Rules(args) => rules::run(args).await,
         Command::Ledger(args) => ledger::run(args).await,

@@ -102,6 +102,12 @@ impl std::fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 impl Loaded {
+    /// Whether a lock was kept to: what settings name and what serves is what was locked.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.made.locked
+    }
+
     /// The sheets of the components that the settings name, as far as they could be loaded: what a lock has of them.
     #[must_use]
     pub fn sheets(&self) -> BTreeMap<String, Sheet> {
@@ -300,6 +306,7 @@ impl Builder {
             .extend(wrong.into_iter().map(|(name, message)| Fault { subject: format!("database `{name}`"), message }));
         made.databases = databases;
         let judge = self.judge(&mut faults);
+        made.locked = matches!(judge, Judge::Lock(_));
         let mut limits = self.settings.host_limits();
         if !sources.is_empty() {
             match self.engine(before, &made.kv) {

@@ -32,6 +32,8 @@ pub(crate) struct Made {
     pub(crate) listeners: Listeners,
     pub(crate) kv: KvStores,
     pub(crate) databases: Opened,
+    /// Whether there was a lock to keep to.
+    pub(crate) locked: bool,
 }
 
 impl Made {

@@ -168,6 +168,30 @@ async fn grants_that_are_not_those_of_the_lock_are_refused_wider_and_narrower() 
 }
 
 #[tokio::test]
+async fn no_value_of_a_secret_is_in_a_lock_wherever_the_settings_have_it() {
+    let settings = |key: &str, secret: &str| {
+        format!(
+            "secrets.SHOP = {{ env = \"SHOP_OF_THIS_TEST\" }}\n[components.fetch]\npath = \"fetch.wasm\"\n\
+             grants.net = [{{ to = \"https://a.org/**\", inject = {{ query = {{ key = \"{key}\" }}, headers = {{ \
+             Authorization = \"Bearer ${{secret:{secret}}}\" }} }} }}]\n"
+        )
+    };
+    let folder = Folder::with(&settings("in-the-clear", "SHOP"));
+    folder.put("fetch", "fetch");
+    let folder = folder.locked().await;
+    assert_eq!(folder.load().await.faults, []);
+    let text = std::fs::read_to_string(folder.path("toolpost.lock")).unwrap();
+    assert!(text.contains("key = \"***\"") && text.contains("\"Bearer ${secret:SHOP}\""), "{text}");
+    assert!(!text.contains("in-the-clear"), "{text}");
+    folder.says(&settings("another-one", "SHOP"));
+    assert_eq!(folder.load().await.faults, []);
+    folder.says(&settings("in-the-clear", "OTHER").replace("secrets.SHOP", "secrets.OTHER"));
+    let loaded = folder.load().await;
+    let told = loaded.faults[0].to_string();
+    assert!(told.contains("it is not as it was locked") && told.contains("${secret:OTHER}"), "{told}");
+}
+
+#[tokio::test]
 async fn what_agents_are_told_is_locked_too() {
     let folder = Folder::with(BOTH).locked().await;
     for (settings, fault) in [
@@ -268,7 +292,7 @@ async fn what_is_no_file_is_no_lock_and_a_link_to_one_is_read_and_never_written_
     let lock = folder.path("toolpost.lock");
 
     symlink("nowhere", &lock).unwrap();
-    folder.check(&[], &["toolpost.lock: cannot be read: No such file", &divide, &text]).await;
+    folder.check(&[], &["toolpost.lock: cannot be read: it is a link that leads nowhere", &divide, &text]).await;
     std::fs::remove_file(&lock).unwrap();
     std::fs::create_dir(&lock).unwrap();
     folder.check(&[], &["toolpost.lock: cannot be read: it is no file", &divide, &text]).await;

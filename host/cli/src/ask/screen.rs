@@ -89,6 +89,11 @@ impl Screen {
         let _ = self.say(&format!("\r\x1b[K  {words}\n"));
         self.closed = true;
     }
+
+    /// Ends with the line that the person has written.
+    pub(super) fn close_as_it_is(&mut self) {
+        self.closed = true;
+    }
 }
 
 impl Drop for Screen {

@@ -127,10 +127,12 @@ fn changed(at: &str, was: &Part<'_>, is: &Part<'_>, is_field: bool) -> Vec<Strin
         });
     }
     if was.says != is.says {
+        // No quotation mark in it looks like its end.
+        let quoted = |part: &Part<'_>| format!("\"{}\"", part.says.replace('"', "\\\""));
         words.push(match (was.says.is_empty(), is.says.is_empty()) {
-            (_, true) => format!("`{at}` is described no more; it was \"{}\"", was.says),
-            (true, _) => format!("`{at}` is described now: \"{}\"", is.says),
-            _ => format!("`{at}` is described as \"{}\", was \"{}\"", is.says, was.says),
+            (_, true) => format!("`{at}` is described no more; it was {}", quoted(was)),
+            (true, _) => format!("`{at}` is described now: {}", quoted(is)),
+            _ => format!("`{at}` is described as {}, was {}", quoted(is), quoted(was)),
         });
     }
     words

@@ -130,8 +130,7 @@ impl Sheet {
     fn tool_is_new(&self, tool: &ToolSheet, was: &Sheet) -> Vec<Change> {
         let names = tool.takes.iter().filter_map(|line| line.split(':').next());
         let names: Vec<&str> = names.filter(|name| !name.contains(['.', '[', '~'])).collect();
-        let says = tool.description.lines().collect::<Vec<_>>().join(" ");
-        let says = if says.is_empty() { says } else { format!(": \"{says}\"") };
+        let says = if tool.description.is_empty() { String::new() } else { format!(": {}", quoted(tool)) };
         let new = Change::new(About::Tools, Way::Other, format!("new, takes ({}){says}", names.join(", ")));
         let (reach, said) = tool.reach();
         let mut changes = vec![new];
@@ -152,8 +151,7 @@ impl Sheet {
             changes.push(other(format!("its name, was `{}`", before.name)));
         }
         if tool.description != before.description {
-            let [now, then] = [tool, before].map(|tool| tool.description.lines().collect::<Vec<_>>().join(" "));
-            changes.push(other(format!("described as \"{now}\", was \"{then}\"")));
+            changes.push(other(format!("described as {}, was {}", quoted(tool), quoted(before))));
         }
         let (now, then) = (tool.reach(), before.reach());
         if (now.0, then.0) != (self.effect, was.effect) {
@@ -171,6 +169,12 @@ impl Sheet {
         changes.extend(takes.into_iter().chain(gives).map(other));
         changes.into_iter().map(|change| change.of(&tool.name)).collect()
     }
+}
+
+/// A description on one line. No quotation mark in it looks like its end.
+fn quoted(tool: &ToolSheet) -> String {
+    let line = tool.description.lines().collect::<Vec<_>>().join(" ");
+    format!("\"{}\"", line.replace('"', "\\\""))
 }
 
 fn powers_changed(was: &[String], is: &[String]) -> Vec<Change> {

@@ -106,7 +106,10 @@ fn text_of(file: &Path) -> io::Result<Option<String>> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let opened = match OpenOptions::new().read(true).custom_flags(nonblocking).open(file) {
         // A link that leads nowhere was put there by somebody: it is no lock, and does not stand for none.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !file.is_symlink() => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_symlink() => {
+            return Err(cannot(&"it is a link that leads nowhere"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(|error| cannot(&error))?,
     };
     if !opened.metadata().map_err(|error| cannot(&error))?.is_file() {
