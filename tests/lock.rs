@@ -217,7 +217,7 @@ fn at_a_terminal_a_key_says_yes_and_what_is_wider_needs_a_yes_that_is_written() 
     let shown = pty.wait_for("lock `tides` as it is now? [y/N]");
     assert!(shown.contains("+ asks for HTTP requests"), "{shown}");
     pty.press("y");
-    pty.wait_for("`tides` can do more than before (1 line with a +): allow that? (write yes)");
+    pty.wait_for("`tides` can do more than before (1 line with a +): allow that?\n  write yes:");
     pty.press("yes\r");
     let (_, shown) = pty.end();
     assert!(shown.contains("taken over in toolpost.lock: files, tides\ncode 0"), "{shown}");
@@ -232,7 +232,7 @@ fn a_no_leaves_that_component_as_it_was_and_the_others_are_taken_over() {
     pty.press("n");
     pty.wait_for("lock `tides` as it is now? [y/N]");
     pty.press("y");
-    pty.wait_for("(write yes)");
+    pty.wait_for("write yes:");
     pty.press("YES\r");
     let (_, shown) = pty.end();
     assert!(shown.contains("taken over in toolpost.lock: tides\n"), "{shown}");
@@ -247,7 +247,7 @@ fn what_is_wider_is_taken_over_by_nothing_but_a_yes_that_is_written_out() {
         let folder = changed();
         // With `--yes` only what is wider is asked about; the rest is confirmed on the command line.
         let mut pty = Pty::run(folder.path(), "$T lock --update --yes; echo code $?");
-        pty.wait_for("(write yes)");
+        pty.wait_for("write yes:");
         pty.press(answer);
         let (_, shown) = pty.end();
         assert!(shown.contains("taken over in toolpost.lock: files"), "{answer:?}: {shown}");

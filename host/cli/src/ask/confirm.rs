@@ -42,9 +42,9 @@ pub(crate) async fn by_key(about: Option<&str>, question: &str) -> Result<Said, 
 /// There is nobody to ask.
 pub(crate) async fn in_full(question: &str) -> Result<Said, String> {
     let mut screen = Screen::open()?;
-    let label = format!("  {question} (write yes) ");
+    screen.say(&format!("  {question}\n"))?;
     screen.forget_keys().await?;
-    let said = match line::read(&mut screen, &label, String::new()).await? {
+    let said = match line::read(&mut screen, "  write yes: ", String::new()).await? {
         Some(text) if text.trim().eq_ignore_ascii_case("yes") => Said::Yes,
         Some(_) => Said::No,
         None => Said::Stop,
