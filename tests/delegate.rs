@@ -120,3 +120,11 @@ fn calls_inside_of_one_another_go_only_so_deep() {
     let said = call(&folder, "delegate_call", &inner);
     assert!(said["error"]["message"].as_str().expect("words").contains("go no deeper than 8"), "{said}");
 }
+
+#[test]
+fn a_lock_holds_also_for_tools_that_reach_as_far_as_others() {
+    let folder = folder(GRANTS);
+    assert!(toolpost(folder.path(), &["lock"]).status.success());
+    let said = call(&folder, "delegate_call", &json!({"tool": "text_echo", "arguments": "{\"text\":\"a\"}"}));
+    assert_eq!(said["output"]["value"], "\"a\"", "{said}");
+}

@@ -221,3 +221,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn words_secrets_and_tools_are_powers_where_they_show_or_call_more() {
+    for (was, is, way, words) in [
+        (json!({}), json!({"env": {"A": "b"}}), Way::Other, "env: A ***, was nothing"),
+        (json!({"env": {"A": "b"}}), json!({"env": {"A": "${secret:KEY}"}}), Way::Wider, "new: env shows KEY"),
+        (json!({"config": {"A": "${secret:KEY}"}}), json!({}), Way::Narrower, "gone: config shows KEY"),
+        (json!({}), json!({"secrets": [{"name": "KEY"}]}), Way::Wider, "new: secrets KEY (to sign with)"),
+        (
+            json!({"secrets": [{"name": "KEY"}]}),
+            json!({"secrets": [{"name": "KEY", "reveal": true}]}),
+            Way::Wider,
+            "secrets KEY (shown): reveal true, was nothing",
+        ),
+        (json!({"tools": ["a_*"]}), json!({"tools": ["a_*", "b"]}), Way::Wider, "new: tools b"),
+        (json!({"tools": ["a_*", "b"]}), json!({"tools": ["b"]}), Way::Narrower, "gone: tools a_*"),
+    ] {
+        let changes = grants(is).changes_since(&grants(was));
+        let changes: Vec<_> = changes.iter().map(|change| (change.way, change.words.as_str())).collect();
+        assert_eq!(changes, [(way, words)]);
+    }
+}

@@ -87,11 +87,13 @@ impl Sheet {
         let tool = |tool: &Tool| {
             let Origin::Component { component: of, function, .. } = &tool.origin else { return None };
             let own = grants.clone().with(&said.of(function).1.grants);
-            let sheet =
-                ToolSheet::new(&tool.name, &tool.description, tool.reach, &tool.parameters, tool.result.as_ref());
-            let reach = (tool.effect != tool.reach).then_some(tool.reach);
+            // Of itself: how far those tools reach that it may call is on their sheets, and changes with them.
+            let reach = component.effect(&tool.grants);
+            let effect = tool.said.unwrap_or(reach);
+            let sheet = ToolSheet::new(&tool.name, &tool.description, reach, &tool.parameters, tool.result.as_ref());
+            let reach = (effect != reach).then_some(reach);
             let grants = (own != grants).then(|| own.recorded());
-            (of == name).then(|| (function.clone(), ToolSheet { effect: tool.effect, reach, grants, ..sheet }))
+            (of == name).then(|| (function.clone(), ToolSheet { effect, reach, grants, ..sheet }))
         };
         let tools = catalog.tools().filter_map(|made| tool(made)).collect();
         Sheet::new(component, grants, tools)
