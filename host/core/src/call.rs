@@ -202,6 +202,14 @@ impl AcceptedCall {
         Ok(self.asks.get_or_init(|| asks).as_ref())
     }
 
+    /// What its tool can reach, in words, and what of that this call can.
+    #[must_use]
+    pub fn powers(&self) -> Vec<String> {
+        let mut powers = self.tool.powers.clone();
+        powers.extend(self.tool.grants.narrowed_to(&self.arguments));
+        powers
+    }
+
     /// The arguments as hashes and keys are made of them: in the place of each secret stands a hash that nobody can guess who
     /// has not the host's key.
     #[must_use]

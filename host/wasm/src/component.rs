@@ -367,6 +367,8 @@ impl Component {
         self.takes(&Grants::default().with(&settings.grants), databases)?;
         let grants = base.grants.clone().with(&settings.grants);
         let reach = self.effect(&grants);
+        let secret_arguments = SecretArguments::find(&settings.secret_arguments, &function.parameters)?;
+        grants.fit(&function.parameters, &secret_arguments)?;
         let granted = Granted {
             roots: Arc::new(self.files.open(&grants.dirs)?),
             buckets: Arc::new(self.stores.open(&grants.kv)?),
@@ -384,7 +386,7 @@ impl Component {
             said: settings.effect,
             powers: self.powers(&grants),
             cast: settings.cast.unwrap_or(base.cast),
-            secret_arguments: SecretArguments::find(&settings.secret_arguments, &function.parameters)?,
+            secret_arguments,
             secrets: BTreeSet::new(),
             limits: base.limits.with(&settings.limits),
             guards: base.guards.clone().with(&settings.guard),

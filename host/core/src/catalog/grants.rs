@@ -6,12 +6,14 @@ mod dirs;
 mod inject;
 mod kv;
 mod net;
+mod only;
 mod secrets;
 mod sql;
 mod template;
 mod variables;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -26,6 +28,7 @@ pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
 pub use self::inject::{Basic, Inject};
 pub use self::kv::{KeyPrefix, KvAccess, KvGrant, KvName};
 pub use self::net::{Destination, Methods, NetGrant, method_effect};
+pub use self::only::Only;
 pub use self::secrets::SecretGrant;
 pub use self::sql::{SqlAccess, SqlGrant};
 pub use self::template::{Piece, Template};
@@ -198,4 +201,8 @@ fn plain_bytes<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::
 
 fn plain_span<S: Serializer>(span: &Span, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(span.0))
+}
+
+fn shown_only(only: Option<&Only>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    only.map_or(Ok(()), |only| write!(f, " (only {only})"))
 }

@@ -48,6 +48,12 @@ impl SecretArguments {
         self.paths.is_empty()
     }
 
+    /// Whether something of an argument is secret.
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        self.paths.iter().any(|path| path.first().is_some_and(|first| first == name))
+    }
+
     /// Accepted arguments with something else in the place of each secret.
     pub fn replace<'v>(&self, arguments: &'v Value, with: impl Fn(&Value) -> Value) -> Cow<'v, Value> {
         if self.is_empty() {

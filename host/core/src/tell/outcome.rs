@@ -134,6 +134,9 @@ pub struct Report {
     /// What was done to the arguments until they fitted.
     #[serde(skip_serializing_if = "CastReport::is_empty")]
     pub cast: CastReport,
+    /// What of its tool's grants it could reach, where its arguments narrow them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub narrowed: Vec<String>,
     /// What rules and people decided about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,

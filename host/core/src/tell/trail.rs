@@ -75,6 +75,7 @@ impl Trail {
         self.span.accepted(call);
         self.teller.tell(&Event::CallAccepted { call });
         self.report.cast = call.cast.clone();
+        self.report.narrowed = call.tool.grants.narrowed_to(&call.arguments);
         self.reader.bytes_max = call.tool.limits.reader_bytes_max;
     }
 

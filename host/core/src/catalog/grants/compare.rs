@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use url::Host;
 
 use super::net::{HostPattern, path_matches, segment_matches};
-use super::{Destination, DirGrant, Grants, KvGrant, NetGrant, SecretGrant, SqlGrant, Variables};
+use super::{Destination, DirGrant, Grants, KvGrant, NetGrant, Only, SecretGrant, SqlGrant, Variables};
 use crate::check::authorize::Pattern;
 
 /// Whether a change lets a tool do more.
@@ -191,6 +191,7 @@ impl NetGrant {
             && self.timeout.0 <= wide.timeout.0
             && (wide.private || !self.private)
             && (self.inject.is_empty() || self.inject == wide.inject)
+            && keeps_only(self.only.as_ref(), wide.only.as_ref())
     }
 }
 
@@ -202,6 +203,7 @@ impl DirGrant {
             && self.max_file.0 <= wide.max_file.0
             && self.max_files <= wide.max_files
             && wide.deny.patterns().iter().all(|pattern| self.deny.patterns().contains(pattern))
+            && keeps_only(self.only.as_ref(), wide.only.as_ref())
     }
 }
 
@@ -212,6 +214,7 @@ impl KvGrant {
             && self.prefix.as_str().starts_with(wide.prefix.as_str())
             && self.access <= wide.access
             && self.max_value.0 <= wide.max_value.0
+            && keeps_only(self.only.as_ref(), wide.only.as_ref())
             && self.max_keys <= wide.max_keys
             && self.max_bytes.0 <= wide.max_bytes.0
     }
@@ -225,12 +228,18 @@ impl SqlGrant {
             (Some(tables), Some(wide)) => tables.iter().all(|table| wide.contains(table)),
         };
         tables
+            && keeps_only(self.only.as_ref(), wide.only.as_ref())
             && self.access <= wide.access
             && self.max_rows <= wide.max_rows
             && self.max_bytes.0 <= wide.max_bytes.0
             && self.max_statements <= wide.max_statements
             && self.timeout.0 <= wide.timeout.0
     }
+}
+
+/// Whether calls are narrowed as they were, or now are and were not.
+fn keeps_only(is: Option<&Only>, was: Option<&Only>) -> bool {
+    was.is_none() || is == was
 }
 
 impl Destination {

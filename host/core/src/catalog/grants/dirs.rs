@@ -14,7 +14,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::plain_bytes;
+use super::only::Only;
+use super::{plain_bytes, shown_only};
 use crate::catalog::settings::{Bytes, bytes_between, bytes_within, number_within};
 use crate::effect::EffectClass;
 
@@ -52,6 +53,9 @@ pub struct DirGrant {
     /// folders; capital letters are as small ones. Default [].
     #[serde(default)]
     pub deny: Denied,
+    /// The argument that names what a call may reach of it, for example "${args.path}". It is a path as the tool knows it, with all below it. Default: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Only>,
 }
 
 /// What a tool may do in a folder; each may do what those before it may.
@@ -115,6 +119,7 @@ impl DirGrant {
 impl fmt::Display for DirGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.access.name(), self.guest)?;
+        shown_only(self.only.as_ref(), f)?;
         match self.deny.patterns.as_slice() {
             [] => Ok(()),
             patterns => write!(f, " (but {})", patterns.join(", ")),

@@ -13,7 +13,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::plain_bytes;
+use super::only::Only;
+use super::{plain_bytes, shown_only};
 use crate::catalog::settings::{Bytes, bytes_between, bytes_within, number_within};
 use crate::effect::EffectClass;
 
@@ -56,6 +57,9 @@ pub struct KvGrant {
     #[serde(default = "bytes", deserialize_with = "bytes_up_to", serialize_with = "plain_bytes")]
     #[schemars(schema_with = "bytes_between::<0, BYTES_MOST>")]
     pub max_bytes: Bytes,
+    /// The argument that names what a call may reach of it, for example "${args.key}". It is how keys begin, as the tool knows them. Default: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Only>,
 }
 
 /// What a tool may do in a bucket.
@@ -98,7 +102,9 @@ impl KvAccess {
 
 impl fmt::Display for KvGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} (in the store {}", self.access.name(), self.bucket, self.store)?;
+        write!(f, "{} {}", self.access.name(), self.bucket)?;
+        shown_only(self.only.as_ref(), f)?;
+        write!(f, " (in the store {}", self.store)?;
         if let Some(namespace) = &self.namespace {
             write!(f, ", shared as {namespace}")?;
         }

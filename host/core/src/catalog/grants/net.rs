@@ -13,8 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::{Host, Url};
 
 use super::inject::Inject;
+use super::only::Only;
 use super::template::Template;
-use super::{plain_bytes, plain_span};
+use super::{plain_bytes, plain_span, shown_only};
 use crate::catalog::settings::{Bytes, Span, bytes_between, bytes_within, number_within};
 use crate::effect::EffectClass;
 
@@ -57,6 +58,9 @@ pub struct NetGrant {
     /// Over `https` only, but for destinations on this machine or in a private network that are named as such.
     #[serde(default, skip_serializing_if = "Inject::is_empty")]
     pub inject: Inject,
+    /// The argument that names what a call may reach of it, for example "${args.url}". It is a URL; without a query of its own, every query of it. Default: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Only>,
 }
 
 /// Methods of HTTP, in capital letters.
@@ -94,6 +98,7 @@ impl fmt::Display for NetGrant {
         if self.private {
             f.write_str(" (private networks too)")?;
         }
+        shown_only(self.only.as_ref(), f)?;
         let names: BTreeSet<&str> = self.inject.templates().flat_map(Template::secrets).collect();
         if !names.is_empty() {
             write!(f, " (with {})", names.into_iter().collect::<Vec<_>>().join(", "))?;

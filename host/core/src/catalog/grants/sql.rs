@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{plain_bytes, plain_span};
+use super::only::Only;
+use super::{plain_bytes, plain_span, shown_only};
 use crate::catalog::settings::{Bytes, Span, bytes_between, bytes_within, number_within};
 use crate::effect::EffectClass;
 
@@ -50,6 +51,9 @@ pub struct SqlGrant {
     #[serde(default = "timeout", serialize_with = "plain_span")]
     #[schemars(with = "Span")]
     pub timeout: Span,
+    /// The argument that names what a call may reach of it, for example "${args.table}". It is a table, or several. Only for SQLite. Default: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Only>,
 }
 
 /// What a tool may do in a database.
@@ -86,6 +90,7 @@ impl SqlAccess {
 impl fmt::Display for SqlGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.access.name(), self.database)?;
+        shown_only(self.only.as_ref(), f)?;
         match &self.tables {
             None => Ok(()),
             Some(tables) => write!(f, " (only {})", tables.join(", ")),

@@ -93,11 +93,28 @@ impl Share {
         if whole.len() > KEY_BYTES_MAX || key.contains(char::is_control) {
             return Err(Unheard::NoKey);
         }
+        if !self.is_meant(key) {
+            self.attempt.refuse(self.effect(act, key, None), self.not_meant(key));
+            return Err(Unheard::Refused);
+        }
         if climbs(key) {
             self.attempt.refuse(self.effect(act, key, None), self.outside(key));
             return Err(Unheard::Refused);
         }
         Ok(whole)
+    }
+
+    /// Whether the call is about that key, where the grant asks for that.
+    fn is_meant(&self, key: &str) -> bool {
+        let Some(only) = &self.grant.only else { return true };
+        only.values(&self.attempt.call.arguments).any(|beginning| !beginning.is_empty() && key.starts_with(beginning))
+    }
+
+    fn not_meant(&self, key: &str) -> CallError {
+        let only = self.grant.only.as_ref().map(ToString::to_string).unwrap_or_default();
+        let message = format!("the tool may not use `{}`, which the call is not about", self.target(key));
+        let help = format!("{} has `only = \"{only}\"`: a key must begin with the argument", self.place());
+        denied(message).with_help(help)
     }
 
     /// A key as the tool knows it.

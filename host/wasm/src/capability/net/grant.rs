@@ -1,6 +1,8 @@
 //! Does a request fall under what was granted? And if not, which line of the settings would allow it?
 
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
+use toolpost_core::call::AcceptedCall;
 use toolpost_core::catalog::grants::{NetGrant, method_effect};
 use toolpost_core::{CallError, Effect, ErrorKind, Stage, Tool};
 use url::{Position, Url};
@@ -37,9 +39,20 @@ fn climbs(path: &str) -> bool {
     plain.split(['/', '\\']).any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
 }
 
-/// The grant that covers a request.
-pub(super) fn covering<'g>(grants: &'g [NetGrant], method: &str, url: &Url) -> Option<(usize, &'g NetGrant)> {
-    grants.iter().enumerate().find(|(_, grant)| grant.methods.allows(method) && grant.to.covers(url))
+/// The grant that covers a request, by a call with these arguments.
+pub(super) fn covering<'g>(call: &'g AcceptedCall, method: &str, url: &Url) -> Option<(usize, &'g NetGrant)> {
+    let covers = |grant: &NetGrant| grant.methods.allows(method) && grant.to.covers(url);
+    let grants = call.tool.grants.net.iter().enumerate();
+    grants.into_iter().find(|(_, grant)| covers(grant) && is_meant(grant, &call.arguments, url))
+}
+
+/// Whether the call is about that URL, where the grant asks for that.
+fn is_meant(grant: &NetGrant, arguments: &Value, url: &Url) -> bool {
+    let Some(only) = &grant.only else { return true };
+    only.values(arguments).filter_map(|text| Url::parse(text).ok()).any(|meant| {
+        let end = if meant.query().is_some() { Position::AfterQuery } else { Position::AfterPath };
+        meant[..end] == url[..end] && meant.host() == url.host()
+    })
 }
 
 /// A request as an effect on the world.
@@ -91,6 +104,12 @@ pub(super) fn denied(tool: &Tool, method: &str, url: &Url) -> CallError {
     let grant = format!("{{ to = \"{to}\", methods = [\"{method}\"] }}");
     let help = tool.allowing("net", &grant, !tool.grants.net.is_empty());
     let message = format!("the tool may not send `{method} {to}`");
+    if let Some(grant) = tool.grants.net.iter().find(|grant| grant.methods.allows(method) && grant.to.covers(url)) {
+        let only = grant.only.as_ref().map(ToString::to_string).unwrap_or_default();
+        let help =
+            format!("the grant of `{}` has `only = \"{only}\"`: the URL must be the one in the argument", grant.to);
+        return CallError::new(ErrorKind::CapabilityDenied, Stage::Run, message).with_help(help);
+    }
     CallError::new(ErrorKind::CapabilityDenied, Stage::Run, message).with_help(help)
 }
 

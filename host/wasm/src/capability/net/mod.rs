@@ -115,9 +115,9 @@ impl Handle {
         let url = grant::url(&head.uri)?;
         let effect = grant::effect(head.method.as_str(), &url);
         let content = grant::content(&head, &url);
-        let tool = self.attempt.call.tool.clone();
-        let Some((at, grant)) = grant::covering(&tool.grants.net, head.method.as_str(), &url) else {
-            self.attempt.refuse(effect, grant::denied(&tool, head.method.as_str(), &url));
+        let call = self.attempt.call.clone();
+        let Some((at, grant)) = grant::covering(&call, head.method.as_str(), &url) else {
+            self.attempt.refuse(effect, grant::denied(&call.tool, head.method.as_str(), &url));
             return Err(Error::HttpRequestDenied);
         };
         let place = self.in_flight.clone().try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?;

@@ -98,11 +98,21 @@ impl Share {
         Rules {
             access,
             is_single,
-            tables: self.grant.tables.as_deref().map(Arc::from),
+            tables: self.tables(),
             bytes_max: self.grant.max_bytes.0,
             statement_time_max: self.grant.timeout.0.min(self.attempt.clock.left()),
             clock: self.attempt.clock.clone(),
         }
+    }
+
+    /// The only tables that the call may use.
+    fn tables(&self) -> Option<Arc<[String]>> {
+        let Some(only) = &self.grant.only else { return self.grant.tables.as_deref().map(Arc::from) };
+        let is_granted = |table: &&str| {
+            let granted = self.grant.tables.as_ref();
+            granted.is_none_or(|granted| granted.iter().any(|granted| granted.eq_ignore_ascii_case(table)))
+        };
+        Some(only.values(&self.attempt.call.arguments).filter(is_granted).map(str::to_owned).collect())
     }
 
     /// Asks whether the server is well enough.
@@ -249,7 +259,12 @@ impl Share {
                 table.truncate(table.floor_char_boundary(SHOWN_BYTES_MAX));
                 let message =
                     format!("the tool may not use the table `{table}` of the database `{}`", self.grant.database);
-                denied(message).with_help(format!("the operator can add it to `tables` in {}", self.place()))
+                denied(message).with_help(match &self.grant.only {
+                    Some(only) => {
+                        format!("{} has `only = \"{only}\"`: the table must be the one in the argument", self.place())
+                    }
+                    None => format!("the operator can add it to `tables` in {}", self.place()),
+                })
             }
             Denial::Role(words) => {
                 let message =
