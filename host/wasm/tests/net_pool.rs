@@ -22,13 +22,14 @@ async fn all_get(host: &Host, url: &str) -> Vec<Result<u64, String>> {
     outcomes.iter().map(status).collect()
 }
 
-#[tokio::test]
-async fn calls_one_after_the_other_share_a_connection() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_one_after_the_other_share_a_connection() {
     let server = serve(server::ok).await;
     let host = fetching(server.grant());
-    for _ in 0..20 {
+    for _ in 0..1_000 {
         assert_eq!(status(&get(&host, &server.url("/")).await), Ok(200));
     }
+    assert_eq!(server.seen().len(), 1_000);
     assert_eq!(server.connections(), 1, "each call has an instance of its own, and all have one connection");
 }
 
