@@ -18,9 +18,9 @@ services VERB="start":
 # Everything that CI asks for
 ci: services test lint
 
-# Measure what the road of a call, and the policies on it, cost: tables of ratios (release; `just bench --quick` for a first look)
+# Measure what the road of a call, its capabilities and its policies cost: tables of ratios (release; `just bench --quick` for a first look)
 bench *OPTIONS:
-    cargo bench --workspace --bench road --bench policies --locked -- {{OPTIONS}}
+    cargo bench --workspace --bench road --bench capabilities --bench policies --locked -- {{OPTIONS}}
 
 # Format the sources
 fmt:

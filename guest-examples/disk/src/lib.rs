@@ -1,5 +1,6 @@
 //! Whatever `std::fs` can do, for tests of what a host makes of it.
 
+mod bulk;
 mod c;
 mod trial;
 
@@ -21,6 +22,22 @@ impl Guest for Disk {
 
     fn trial(folder: String) -> Vec<String> {
         trial::all(&folder)
+    }
+
+    fn write_through(path: String, bytes: u64, part: u32) -> Result<(), String> {
+        bulk::write(&path, bytes, part).map_err(|error| error.to_string())
+    }
+
+    fn read_through(path: String, part: u32) -> Result<u64, String> {
+        bulk::read(&path, part).map_err(|error| error.to_string())
+    }
+
+    fn write_many(folder: String, count: u32, bytes: u32) -> Result<(), String> {
+        bulk::write_many(&folder, count, bytes).map_err(|error| error.to_string())
+    }
+
+    fn read_many(folder: String, count: u32) -> Result<u64, String> {
+        bulk::read_many(&folder, count).map_err(|error| error.to_string())
     }
 }
 

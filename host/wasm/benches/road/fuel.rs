@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use toolpost_core::catalog::grants::Grants;
 use toolpost_wasm::EngineOptions;
 use wasmtime::Result;
 
@@ -38,7 +39,10 @@ pub(crate) fn measure(table: &mut Table, quick: bool) -> Result<()> {
     ];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     for (title, bytes, tool, arguments) in loops {
-        let host = |fuel| Hosted::of(&EngineOptions { fuel, ..EngineOptions::default() }, &[("it", bytes.clone())]);
+        let host = |fuel| {
+            let options = EngineOptions { fuel, ..EngineOptions::default() };
+            Hosted::of(&options, &[("it", bytes.clone())], &Grants::default())
+        };
         let (off, on) = (host(false)?, host(true)?);
         let batch = |host: Arc<Hosted>| {
             let (runtime, arguments) = (&runtime, &arguments);

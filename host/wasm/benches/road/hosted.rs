@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use toolpost_core::catalog::Base;
+use toolpost_core::catalog::grants::{GrantSettings, Grants};
 use toolpost_core::catalog::settings::ToolSettings;
 use toolpost_core::guard::Guards;
 use toolpost_core::{Arguments, Call, Catalog, Host, HostLimits, Limits};
@@ -33,16 +34,22 @@ pub(crate) fn path(name: &str) -> PathBuf {
 
 impl Hosted {
     pub(crate) fn new(options: &EngineOptions, guests: &[&str]) -> Result<Arc<Self>> {
+        Self::granted(options, guests, json!({}))
+    }
+
+    /// A host of guests that were granted this.
+    pub(crate) fn granted(options: &EngineOptions, guests: &[&str], grants: Value) -> Result<Arc<Self>> {
+        let grants: GrantSettings = serde_json::from_value(grants)?;
         let guests = guests.iter().map(|name| Ok((*name, guest(name)?))).collect::<Result<Vec<_>>>()?;
-        Self::of(options, &guests)
+        Self::of(options, &guests, &Grants::default().with(&grants))
     }
 
     /// A host of these components, by name.
-    pub(crate) fn of(options: &EngineOptions, guests: &[(&str, Vec<u8>)]) -> Result<Arc<Self>> {
+    pub(crate) fn of(options: &EngineOptions, guests: &[(&str, Vec<u8>)], grants: &Grants) -> Result<Arc<Self>> {
         let engine = Engine::new(options)?;
         let mut catalog = Catalog::default();
         // The bare road, without policies.
-        let base = Base { limits: limits(), guards: Guards::none(), ..Base::default() };
+        let base = Base { limits: limits(), guards: Guards::none(), grants: grants.clone(), ..Base::default() };
         for (name, bytes) in guests {
             let component = engine.load(name, bytes, None)?;
             for function in &component.functions {

@@ -1,4 +1,4 @@
-//! What the command line asks for. Both benchmarks take the same options, and each has its own groups.
+//! What the command line asks for. All benchmarks take the same options, and each has its own groups.
 
 use crate::Result;
 
@@ -10,7 +10,7 @@ pub(crate) struct Options {
     pub(crate) asleep: Option<String>,
 }
 
-const GROUPS: [&str; 7] = ["road", "sleep", "load", "fuel", "policies", "callers", "ledger"];
+const GROUPS: [&str; 9] = ["road", "sleep", "load", "fuel", "fetch", "files", "policies", "callers", "ledger"];
 
 impl Options {
     pub(crate) fn read() -> Result<Self> {

@@ -8,8 +8,8 @@ use wasmtime::component::{
 use wasmtime::{Engine, InstanceAllocationStrategy, Result, Store, bail, format_err};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-/// As Toolpost's.
-const FUEL: u64 = 1_000_000_000;
+/// As the host's here, and as Toolpost's.
+const FUEL: u64 = 1 << 40;
 const YIELD_FUEL: u64 = 200_000;
 
 /// A component, linked once.
@@ -77,7 +77,21 @@ impl Raw {
         P: ComponentNamedList + Lower + Send + Sync,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        let plain = Plain { table: ResourceTable::new(), wasi: WasiCtxBuilder::new().build() };
+        self.call_with(WasiCtxBuilder::new().build(), function, parameters).await
+    }
+
+    /// The same, with that of WASI.
+    pub(crate) async fn call_with<P, R>(
+        &self,
+        wasi: WasiCtx,
+        function: ComponentExportIndex,
+        parameters: P,
+    ) -> Result<R>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        let plain = Plain { table: ResourceTable::new(), wasi };
         let mut store = Store::new(&self.engine, plain);
         store.set_fuel(FUEL)?;
         store.fuel_async_yield_interval(Some(YIELD_FUEL))?;
