@@ -5,10 +5,12 @@
 //! made, and no other begins behind it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turn, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as Turn, Notify, OwnedSemaphorePermit, Semaphore};
 use toolpost_core::effect::Passage;
+use tracing::Span;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
 use super::driver::Driver;
@@ -25,7 +27,7 @@ pub(super) struct Desk {
     driver: Arc<Driver>,
     turn: Arc<Turn<()>>,
     open: Arc<Semaphore>,
-    life: Arc<Life>,
+    life: Life,
 }
 
 /// The room for something open. Dropping it gives it back.
@@ -36,7 +38,7 @@ pub(super) struct Place {
 
 impl Desk {
     pub(super) fn new(driver: &Arc<Driver>) -> Self {
-        let (turn, open, life) = (Arc::default(), Arc::new(Semaphore::new(OPEN_MAX)), Arc::default());
+        let (turn, open, life) = (Arc::default(), Arc::new(Semaphore::new(OPEN_MAX)), Life::default());
         Desk { driver: driver.clone(), turn, open, life }
     }
 
@@ -49,61 +51,82 @@ impl Desk {
         Ok(Place { _of_attempt: of_attempt, _of_host: of_host })
     }
 
-    /// Does what changes nothing.
-    pub(super) async fn look<T: Send + 'static>(
+    /// Does a piece of work off the threads that serve calls. Where it waits for something, such as a person's leave, it holds
+    /// neither a thread nor the attempt's turn meanwhile. Within one such piece there must be no other.
+    ///
+    /// # Cancel safety
+    /// Dropping the future lets the work come to the next place where it would wait, and no further.
+    pub(super) async fn off<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, ErrorCode> + Send + 'static,
+        work: impl Future<Output = Result<T, ErrorCode>> + Send + 'static,
     ) -> Result<T, ErrorCode> {
-        let turn = self.turn.clone().lock_owned().await;
-        let job = self.driver.jobs.clone().acquire_owned().await.map_err(|_| ErrorCode::Io)?;
-        let done = tokio::task::spawn_blocking(move || {
-            // Both are held until it is done, also where nobody waits for it any more.
-            let _held = (turn, job);
-            work()
-        });
-        done.await.unwrap_or(Err(ErrorCode::Io))
+        let woken = Arc::new(Woken::default());
+        let (mut work, span) = (Box::pin(work), Span::current());
+        loop {
+            let turn = self.turn.clone().lock_owned().await;
+            let job = self.driver.jobs.clone().acquire_owned().await.map_err(|_| ErrorCode::Io)?;
+            let (waker, span) = (Waker::from(woken.clone()), span.clone());
+            let working = tokio::task::spawn_blocking(move || {
+                // Both are held until it rests, also where nobody waits for it any more.
+                let _held = (turn, job);
+                match span.in_scope(|| work.as_mut().poll(&mut Context::from_waker(&waker))) {
+                    Poll::Ready(done) => Ok(done),
+                    Poll::Pending => Err(work),
+                }
+            });
+            match working.await {
+                Ok(Ok(done)) => return done,
+                Ok(Err(rest)) => work = rest,
+                Err(_) => return Err(ErrorCode::Io),
+            }
+            woken.0.notified().await;
+        }
     }
 
-    /// Makes a change that has passed the gate, which hears what became of it.
-    pub(super) async fn change<T: Send + 'static>(
+    /// Makes a change that has passed the gate, which hears what became of it. This is done at once, so only [`off`](Self::off).
+    pub(super) fn change<T>(
         &self,
         passages: impl IntoIterator<Item = Passage>,
-        work: impl FnOnce() -> Result<T, ErrorCode> + Send + 'static,
+        work: impl FnOnce() -> Result<T, ErrorCode>,
     ) -> Result<T, ErrorCode> {
-        let leave = Leave(passages.into_iter().collect());
-        self.judged(leave, || {
+        self.judged(Leave(passages.into_iter().collect()), || {
             let done = work();
             let fate = if done.is_ok() { Passage::done } else { Passage::failed };
             (done, Some(fate as fn(Passage)))
         })
-        .await
     }
 
     /// As [`change`](Self::change), for a change that itself says what became of it: nothing where that is not known.
-    pub(super) async fn judged<T: Send + 'static>(
+    pub(super) fn judged<T>(
         &self,
         mut leave: Leave,
-        work: impl FnOnce() -> Judged<T, ErrorCode> + Send + 'static,
+        work: impl FnOnce() -> Judged<T, ErrorCode>,
     ) -> Result<T, ErrorCode> {
-        let life = self.life.clone();
-        self.look(move || {
-            let act = || {
-                let passages = std::mem::take(&mut leave.0);
-                let (done, fate) = work();
-                if let Some(fate) = fate {
-                    passages.into_iter().for_each(fate);
-                }
-                done
-            };
-            // The attempt is over; nobody hears this.
-            life.act(act).unwrap_or(Err(ErrorCode::Interrupted))
-        })
-        .await
+        let act = || {
+            let passages = std::mem::take(&mut leave.0);
+            let (done, fate) = work();
+            if let Some(fate) = fate {
+                passages.into_iter().for_each(fate);
+            }
+            done
+        };
+        // The attempt is over; nobody hears this.
+        self.life.act(act).unwrap_or(Err(ErrorCode::Interrupted))
     }
 
     /// Nothing is changed any more from here on.
     pub(super) fn end(&self) {
         self.life.end();
+    }
+}
+
+/// Tells a piece of work to go on.
+#[derive(Default)]
+struct Woken(Notify);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
     }
 }
 
@@ -139,8 +162,11 @@ impl Life {
         struct Acting<'a>(&'a Life);
         impl Drop for Acting<'_> {
             fn drop(&mut self) {
-                self.0.lock().acting = false;
-                self.0.rests.notify_all();
+                let mut now = self.0.lock();
+                now.acting = false;
+                if now.over {
+                    self.0.rests.notify_all();
+                }
             }
         }
         {
@@ -196,5 +222,57 @@ mod tests {
         finish.send(()).unwrap();
         assert_eq!(thread.join().unwrap(), Some(()));
         end.join().unwrap();
+    }
+
+    fn desk() -> Desk {
+        Desk::new(&Arc::new(Driver::new()))
+    }
+
+    #[tokio::test]
+    async fn work_that_waits_holds_up_no_other_of_its_attempt_and_goes_on_when_it_is_told_to() {
+        let desk = desk();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut waits = std::pin::pin!(desk.off(async move {
+            told.await.unwrap();
+            Ok(std::thread::current().id())
+        }));
+        // The first goes as far as it comes, and the second is done meanwhile, again and again.
+        for number in 0..100 {
+            tokio::select! {
+                biased;
+                _ = &mut waits => panic!("it was not told to go on"),
+                done = desk.off(async move { Ok(number) }) => assert_eq!(done, Ok(number)),
+            }
+        }
+        tell.send(()).unwrap();
+        assert!(waits.await.unwrap() != std::thread::current().id(), "it is done where it may take its time");
+    }
+
+    #[tokio::test]
+    async fn work_that_waits_is_dropped_with_who_waits_for_it() {
+        let (desk, kept) = (desk(), Arc::new(()));
+        let held = kept.clone();
+        let waits = desk.off(async move {
+            let _held = held;
+            std::future::pending::<Result<(), ErrorCode>>().await
+        });
+        let late = tokio::time::timeout(Duration::from_millis(20), waits).await;
+        assert!(late.is_err());
+        // It may just have been polled elsewhere.
+        let dropped = async {
+            while Arc::strong_count(&kept) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(5), dropped).await.is_ok());
+        assert_eq!(desk.off(async { Ok(()) }).await, Ok(()), "it has left its turn to others");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_changed_behind_the_end() {
+        let desk = desk();
+        desk.end();
+        let changed = desk.change([], || -> Result<(), ErrorCode> { panic!("this is behind the end") });
+        assert_eq!(changed, Err(ErrorCode::Interrupted));
     }
 }

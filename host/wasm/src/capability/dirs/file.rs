@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use cap_std::fs::{File, FileExt as _, Metadata};
+use futures_util::future::BoxFuture;
 use toolpost_core::CallError;
 use toolpost_core::catalog::grants::DirAccess;
 use toolpost_core::effect::Passage;
@@ -67,23 +68,28 @@ impl Opened {
         self.may_write.store(true, Ordering::Relaxed);
     }
 
+    /// Does a piece of work on it off the threads that serve calls.
+    pub(super) fn off<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ErrorCode>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, ErrorCode>> {
+        let desk = self.share.desk.clone();
+        Box::pin(async move { desk.off(work).await })
+    }
+
     /// Reads at most so many bytes; none at the end of the file.
-    pub(super) async fn read(self: &Arc<Self>, offset: u64, bytes: usize) -> Result<Bytes, ErrorCode> {
+    pub(super) fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, ErrorCode> {
         if !self.reads {
             return Err(ErrorCode::BadDescriptor);
         }
-        let this = self.clone();
-        let read = move || {
-            let mut buffer = vec![0; bytes.min(CHUNK_BYTES_MAX)];
-            let read = again(|| this.file.read_at(&mut buffer, offset))?;
-            buffer.truncate(read);
-            Ok(Bytes::from(buffer))
-        };
-        self.share.desk.look(read).await
+        let mut buffer = vec![0; bytes.min(CHUNK_BYTES_MAX)];
+        let read = again(|| self.file.read_at(&mut buffer, offset))?;
+        buffer.truncate(read);
+        Ok(Bytes::from(buffer))
     }
 
     /// Writes all of the bytes, or nothing where they are too many.
-    pub(super) async fn write(self: &Arc<Self>, bytes: Bytes, to: To) -> Result<(), ErrorCode> {
+    pub(super) async fn write(&self, bytes: Bytes, to: To) -> Result<(), ErrorCode> {
         if !self.writes {
             return Err(ErrorCode::BadDescriptor);
         }
@@ -92,55 +98,48 @@ impl Opened {
         }
         let act = if to == To::End || !self.changes() { Act::Append } else { Act::Write };
         self.share.take_bytes(act, &self.path, bytes.len() as u64)?;
-        self.altered(act, None, move |this| this.writing(&bytes, to)).await
+        self.altered(act, None, || self.writing(&bytes, to)).await
     }
 
     /// Makes it longer or shorter.
-    pub(super) async fn set_size(self: &Arc<Self>, size: u64) -> Result<(), ErrorCode> {
+    pub(super) async fn set_size(&self, size: u64) -> Result<(), ErrorCode> {
         if !self.writes {
             return Err(ErrorCode::BadDescriptor);
         }
         self.share.allows(Act::Write, &self.path)?;
-        let now = self.metadata().await?.len();
+        let now = self.metadata()?.len();
         // A hole takes no room, but what is read out of it does.
         self.share.take_bytes(Act::Write, &self.path, size.saturating_sub(now))?;
-        self.altered(Act::Write, Some(format!("{size} bytes long")), move |this| {
-            if let Err(kept) = this.room(size) {
+        self.altered(Act::Write, Some(format!("{size} bytes long")), || {
+            if let Err(kept) = self.room(size) {
                 return (Err(kept), Some(Passage::refused));
             }
-            let set = this.file.set_len(size).map_err(Kept::from);
+            let set = self.file.set_len(size).map_err(Kept::from);
             let fate = if set.is_ok() { Passage::done } else { Passage::failed };
             (set, Some(fate))
         })
         .await
     }
 
-    pub(super) async fn set_times(
-        self: &Arc<Self>,
-        accessed: NewTimestamp,
-        modified: NewTimestamp,
-    ) -> Result<(), ErrorCode> {
+    pub(super) async fn set_times(&self, accessed: NewTimestamp, modified: NewTimestamp) -> Result<(), ErrorCode> {
         self.share.allows(Act::Write, &self.path)?;
         let times = times::new(accessed, modified)?;
         let passage = self.share.pass(Act::Write, &self.path, Some("its times".into())).await?;
-        let this = self.clone();
-        let set = move || rustix::fs::futimens(&this.file, &times).map_err(times::failed);
-        self.share.desk.change([passage], set).await
+        let set = || rustix::fs::futimens(&self.file, &times).map_err(times::failed);
+        self.share.desk.change([passage], set)
     }
 
     /// Has the operating system write down what it holds of it.
-    pub(super) async fn sync(self: &Arc<Self>, data_only: bool) -> Result<(), ErrorCode> {
+    pub(super) fn sync(&self, data_only: bool) -> Result<(), ErrorCode> {
         if !self.writes {
             return Ok(());
         }
-        let this = self.clone();
-        let sync = move || if data_only { this.file.sync_data() } else { this.file.sync_all() };
-        self.share.desk.look(move || sync().map_err(|error| ErrorCode::from(&error))).await
+        let synced = if data_only { self.file.sync_data() } else { self.file.sync_all() };
+        synced.map_err(|error| ErrorCode::from(&error))
     }
 
-    pub(super) async fn metadata(self: &Arc<Self>) -> Result<Metadata, ErrorCode> {
-        let this = self.clone();
-        self.share.desk.look(move || this.file.metadata().map_err(|error| ErrorCode::from(&error))).await
+    pub(super) fn metadata(&self) -> Result<Metadata, ErrorCode> {
+        self.file.metadata().map_err(|error| ErrorCode::from(&error))
     }
 
     /// Whether what is there may become something else.
@@ -150,10 +149,10 @@ impl Opened {
 
     /// Alters the file, with leave that was had before or is had now.
     async fn altered(
-        self: &Arc<Self>,
+        &self,
         act: Act,
         detail: Option<String>,
-        work: impl FnOnce(&Self) -> Judged<(), Kept> + Send + 'static,
+        work: impl FnOnce() -> Judged<(), Kept>,
     ) -> Result<(), ErrorCode> {
         let had = if act == Act::Append { &self.may_append } else { &self.may_write };
         let passage = match had.load(Ordering::Relaxed) && detail.is_none() {
@@ -162,21 +161,20 @@ impl Opened {
         };
         let is_first = passage.is_some();
         had.store(true, Ordering::Relaxed);
-        let this = self.clone();
-        let work = move || {
-            let (done, fate) = work(&this);
+        let work = || {
+            let (done, fate) = work();
             let done = done.map_err(|kept| match kept {
                 Kept::Failed(code) => code,
                 // It stands among the refused already where it had leave of its own.
                 Kept::By(why, code) if is_first => {
-                    this.share.attempt.keep_from(why);
+                    self.share.attempt.keep_from(why);
                     code
                 }
-                Kept::By(why, code) => this.share.refuse(act, &this.path, why, code),
+                Kept::By(why, code) => self.share.refuse(act, &self.path, why, code),
             });
             (done, fate)
         };
-        self.share.desk.judged(Leave(passage.into_iter().collect()), work).await
+        self.share.desk.judged(Leave(passage.into_iter().collect()), work)
     }
 
     fn writing(&self, bytes: &[u8], to: To) -> Judged<(), Kept> {

@@ -28,6 +28,7 @@ pub(super) struct Folder {
 }
 
 /// What a guest holds.
+#[derive(Clone)]
 pub(super) enum Descriptor {
     Folder(Folder),
     File(Arc<Opened>),
@@ -53,17 +54,16 @@ impl Folder {
     }
 
     /// Where a path leads.
-    async fn find(&self, act: Act, path: String, follow: bool) -> Result<Spot, ErrorCode> {
-        let asked = if self.path.is_empty() { path.clone() } else { format!("{}/{path}", self.path) };
-        let folder = self.clone();
-        let going = move || Ok(walk(&folder.dir, &folder.path, &folder.share.grant.deny, &path, follow));
-        let found = self.share.desk.look(going).await?;
-        found.map_err(|lost| self.share.lost(act, &asked, lost))
+    fn find(&self, act: Act, path: &str, follow: bool) -> Result<Spot, ErrorCode> {
+        walk(&self.dir, &self.path, &self.share.grant.deny, path, follow).map_err(|lost| {
+            let asked = if self.path.is_empty() { path.to_owned() } else { format!("{}/{path}", self.path) };
+            self.share.lost(act, &asked, lost)
+        })
     }
 
     /// The name to which a path leads, for what is done to names.
-    async fn name(&self, act: Act, path: String, for_folder: ErrorCode) -> Result<Entry, ErrorCode> {
-        match self.find(act, path, false).await? {
+    fn name(&self, act: Act, path: &str, for_folder: ErrorCode) -> Result<Entry, ErrorCode> {
+        match self.find(act, path, false)? {
             Spot::Entry(entry) => Ok(*entry),
             Spot::Folder { .. } => Err(for_folder),
         }
@@ -71,13 +71,13 @@ impl Folder {
 
     pub(super) async fn open(
         &self,
-        path: String,
+        path: &str,
         follow: bool,
         flags: OpenFlags,
         wanted: DescriptorFlags,
     ) -> Result<Descriptor, ErrorCode> {
         for _ in 0..OPENINGS_MAX {
-            match self.open_once(path.clone(), follow, flags, wanted).await {
+            match self.open_once(path, follow, flags, wanted).await {
                 // Somebody else has made it meanwhile, so now it is there to be opened.
                 Err(ErrorCode::Exist) if !flags.contains(OpenFlags::EXCLUSIVE) => {}
                 opened => return opened,
@@ -88,7 +88,7 @@ impl Folder {
 
     async fn open_once(
         &self,
-        path: String,
+        path: &str,
         follow: bool,
         flags: OpenFlags,
         wanted: DescriptorFlags,
@@ -101,8 +101,8 @@ impl Folder {
             (false, true) => Act::Write,
             (false, false) => Act::Read,
         };
-        let entry = match self.find(act, path, follow).await? {
-            Spot::Folder { dir, path } => return self.opened(how, flags, move || Ok(dir), path).await,
+        let entry = match self.find(act, path, follow)? {
+            Spot::Folder { dir, path } => return self.opened(how, flags, || Ok(dir), path),
             Spot::Entry(entry) => *entry,
         };
         match &entry.found {
@@ -112,7 +112,7 @@ impl Folder {
             Some(_) if makes && flags.contains(OpenFlags::EXCLUSIVE) => Err(ErrorCode::Exist),
             Some(found) if found.is_dir() => {
                 let Entry { parent, name, path, .. } = entry;
-                self.opened(how, flags, move || Ok(Arc::new(parent.open_dir_nofollow(name).map_err(io)?)), path).await
+                self.opened(how, flags, || Ok(Arc::new(parent.open_dir_nofollow(name).map_err(io)?)), path)
             }
             Some(_) if entry.as_folder || flags.contains(OpenFlags::DIRECTORY) => Err(ErrorCode::NotDirectory),
             Some(found) if found.is_symlink() => Err(ErrorCode::Loop),
@@ -127,11 +127,11 @@ impl Folder {
     }
 
     /// A folder, opened.
-    async fn opened(
+    fn opened(
         &self,
         how: How,
         flags: OpenFlags,
-        open: impl FnOnce() -> Result<Arc<Dir>, ErrorCode> + Send + 'static,
+        open: impl FnOnce() -> Result<Arc<Dir>, ErrorCode>,
         path: String,
     ) -> Result<Descriptor, ErrorCode> {
         if flags.contains(OpenFlags::EXCLUSIVE) {
@@ -141,7 +141,7 @@ impl Folder {
             return Err(ErrorCode::IsDirectory);
         }
         let place = Some(Arc::new(self.share.desk.place(1)?));
-        let dir = self.share.desk.look(open).await?;
+        let dir = open()?;
         Ok(Descriptor::Folder(Folder { share: self.share.clone(), dir, path, _place: place }))
     }
 
@@ -154,7 +154,7 @@ impl Folder {
         let passage = self.share.pass(Act::Create, &entry.path, None).await?;
         let Entry { parent, name, path, .. } = entry;
         let how = How { is_new: true, empties: false, ..how };
-        let file = desk.change([passage], move || file(&parent, &name, how)).await?;
+        let file = desk.change([passage], || file(&parent, &name, how))?;
         Ok(Descriptor::File(Arc::new(Opened::new(&self.share, path, file, (how.reads, how.writes), place))))
     }
 
@@ -181,7 +181,7 @@ impl Folder {
             passages.push(self.share.pass(Act::Write, &entry.path, Some("emptied".into())).await?);
         }
         let Entry { parent, name, path, .. } = entry;
-        let file = desk.change(passages, move || file(&parent, &name, how)).await?;
+        let file = desk.change(passages, || file(&parent, &name, how))?;
         let opened = Opened::new(&self.share, path, file, (how.reads, how.writes), place);
         if how.empties {
             opened.emptied();
@@ -189,44 +189,44 @@ impl Folder {
         Ok(Descriptor::File(Arc::new(opened)))
     }
 
-    pub(super) async fn make(&self, path: String) -> Result<(), ErrorCode> {
-        let entry = self.name(Act::Mkdir, path, ErrorCode::Exist).await?;
+    pub(super) async fn make(&self, path: &str) -> Result<(), ErrorCode> {
+        let entry = self.name(Act::Mkdir, path, ErrorCode::Exist)?;
         if entry.found.is_some() {
             return Err(ErrorCode::Exist);
         }
         self.share.allows(Act::Mkdir, &entry.path)?;
         self.share.take_file(Act::Mkdir, &entry.path)?;
         let passage = self.share.pass(Act::Mkdir, &entry.path, None).await?;
-        self.share.desk.change([passage], move || entry.parent.create_dir(&entry.name).map_err(io)).await
+        self.share.desk.change([passage], || entry.parent.create_dir(&entry.name).map_err(io))
     }
 
-    pub(super) async fn remove_file(&self, path: String) -> Result<(), ErrorCode> {
-        let entry = self.name(Act::Delete, path, ErrorCode::IsDirectory).await?;
+    pub(super) async fn remove_file(&self, path: &str) -> Result<(), ErrorCode> {
+        let entry = self.name(Act::Delete, path, ErrorCode::IsDirectory)?;
         match entry.there()? {
             found if found.is_dir() => return Err(ErrorCode::IsDirectory),
             _ => self.share.allows(Act::Delete, &entry.path)?,
         }
         let passage = self.share.pass(Act::Delete, &entry.path, None).await?;
-        self.share.desk.change([passage], move || entry.parent.remove_file(&entry.name).map_err(io)).await
+        self.share.desk.change([passage], || entry.parent.remove_file(&entry.name).map_err(io))
     }
 
-    pub(super) async fn remove_folder(&self, path: String) -> Result<(), ErrorCode> {
-        let entry = self.name(Act::Delete, path, ErrorCode::Invalid).await?;
+    pub(super) async fn remove_folder(&self, path: &str) -> Result<(), ErrorCode> {
+        let entry = self.name(Act::Delete, path, ErrorCode::Invalid)?;
         match entry.there()? {
             found if !found.is_dir() => return Err(ErrorCode::NotDirectory),
             _ => self.share.allows(Act::Delete, &entry.path)?,
         }
         let passage = self.share.pass(Act::Delete, &entry.path, Some("a folder".into())).await?;
-        self.share.desk.change([passage], move || entry.parent.remove_dir(&entry.name).map_err(io)).await
+        self.share.desk.change([passage], || entry.parent.remove_dir(&entry.name).map_err(io))
     }
 
-    pub(super) async fn rename(&self, path: String, to: &Folder, new_path: String) -> Result<(), ErrorCode> {
+    pub(super) async fn rename(&self, path: &str, to: &Folder, new_path: &str) -> Result<(), ErrorCode> {
         // As between two disks: who wants it there copies it, and each grant is asked.
         if !Arc::ptr_eq(&self.share, &to.share) {
             return Err(ErrorCode::CrossDevice);
         }
-        let old = self.name(Act::Rename, path, ErrorCode::Busy).await?;
-        let new = to.name(Act::Rename, new_path, ErrorCode::Busy).await?;
+        let old = self.name(Act::Rename, path, ErrorCode::Busy)?;
+        let new = to.name(Act::Rename, new_path, ErrorCode::Busy)?;
         let found = old.there()?;
         if new.as_folder && !found.is_dir() {
             return Err(ErrorCode::NotDirectory);
@@ -241,17 +241,17 @@ impl Folder {
         }
         let detail = format!("to {}", self.share.shown(&new.path));
         let passage = self.share.pass_on(Act::Rename, [&*old.path, &*new.path], Some(detail)).await?;
-        let rename = move || old.parent.rename(&old.name, &new.parent, &new.name).map_err(io);
-        self.share.desk.change([passage], rename).await
+        let rename = || old.parent.rename(&old.name, &new.parent, &new.name).map_err(io);
+        self.share.desk.change([passage], rename)
     }
 
-    pub(super) async fn link(&self, path: String, to: &Folder, new_path: String) -> Result<(), ErrorCode> {
+    pub(super) async fn link(&self, path: &str, to: &Folder, new_path: &str) -> Result<(), ErrorCode> {
         // One file that is in two grants would be under neither.
         if !Arc::ptr_eq(&self.share, &to.share) {
             return Err(ErrorCode::CrossDevice);
         }
-        let old = self.name(Act::Create, path, ErrorCode::NotPermitted).await?;
-        let new = to.name(Act::Create, new_path, ErrorCode::Exist).await?;
+        let old = self.name(Act::Create, path, ErrorCode::NotPermitted)?;
+        let new = to.name(Act::Create, new_path, ErrorCode::Exist)?;
         let is_file = old.there()?.is_file();
         if new.found.is_some() {
             return Err(ErrorCode::Exist);
@@ -263,51 +263,48 @@ impl Folder {
         self.share.take_file(Act::Create, &new.path)?;
         let detail = format!("a second name for {}", self.share.shown(&old.path));
         let passage = self.share.pass_on(Act::Create, [&*new.path, &*old.path], Some(detail)).await?;
-        let link = move || old.parent.hard_link(&old.name, &new.parent, &new.name).map_err(io);
-        self.share.desk.change([passage], link).await
+        let link = || old.parent.hard_link(&old.name, &new.parent, &new.name).map_err(io);
+        self.share.desk.change([passage], link)
     }
 
     /// What a symbolic link leads to changes under those who follow it, also under those who are no tools.
-    pub(super) async fn symlink(&self, path: String) -> Result<(), ErrorCode> {
-        let entry = self.name(Act::Create, path, ErrorCode::Exist).await?;
+    pub(super) fn symlink(&self, path: &str) -> Result<(), ErrorCode> {
+        let entry = self.name(Act::Create, path, ErrorCode::Exist)?;
         Err(self.share.never(Act::Create, &entry.path, "tools make no symbolic links"))
     }
 
-    pub(super) async fn read_link(&self, path: String) -> Result<String, ErrorCode> {
-        let entry = self.name(Act::List, path, ErrorCode::Invalid).await?;
+    pub(super) fn read_link(&self, path: &str) -> Result<String, ErrorCode> {
+        let entry = self.name(Act::List, path, ErrorCode::Invalid)?;
         if !entry.there()?.is_symlink() {
             return Err(ErrorCode::Invalid);
         }
-        let (folder, path) =
-            (entry.path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned(), entry.path.clone());
-        let read = move || entry.parent.read_link_contents(&entry.name).map_err(io);
-        let text = self.share.desk.look(read).await?.into_os_string();
+        let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let text = entry.parent.read_link_contents(&entry.name).map_err(io)?.into_os_string();
         let text = text.into_string().map_err(|_| ErrorCode::IllegalByteSequence)?;
         // Where a link leads outside is a path of the host.
-        if stays_inside(&folder, &text) { Ok(text) } else { Err(self.share.outside(Act::List, &path)) }
+        if stays_inside(folder, &text) { Ok(text) } else { Err(self.share.outside(Act::List, &entry.path)) }
     }
 
-    pub(super) async fn metadata(&self) -> Result<Metadata, ErrorCode> {
-        let dir = self.dir.clone();
-        self.share.desk.look(move || dir.dir_metadata().map_err(io)).await
+    pub(super) fn metadata(&self) -> Result<Metadata, ErrorCode> {
+        self.dir.dir_metadata().map_err(io)
     }
 
-    pub(super) async fn metadata_at(&self, path: String, follow: bool) -> Result<Metadata, ErrorCode> {
-        match self.find(Act::List, path, follow).await? {
+    pub(super) fn metadata_at(&self, path: &str, follow: bool) -> Result<Metadata, ErrorCode> {
+        match self.find(Act::List, path, follow)? {
             Spot::Entry(entry) => entry.there().cloned(),
-            Spot::Folder { dir, .. } => self.share.desk.look(move || dir.dir_metadata().map_err(io)).await,
+            Spot::Folder { dir, .. } => dir.dir_metadata().map_err(io),
         }
     }
 
     pub(super) async fn set_times_at(
         &self,
-        path: String,
+        path: &str,
         follow: bool,
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> Result<(), ErrorCode> {
         let times = times::new(accessed, modified)?;
-        let (dir, name, path) = match self.find(Act::Write, path, follow).await? {
+        let (dir, name, path) = match self.find(Act::Write, path, follow)? {
             Spot::Folder { dir, path } => (dir, ".".to_owned(), path),
             Spot::Entry(entry) => {
                 entry.there()?;
@@ -317,8 +314,8 @@ impl Folder {
         };
         self.share.allows(Act::Write, &path)?;
         let passage = self.share.pass(Act::Write, &path, Some("its times".into())).await?;
-        let set = move || utimensat(&*dir, &name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(times::failed);
-        self.share.desk.change([passage], set).await
+        let set = || utimensat(&*dir, &name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(times::failed);
+        self.share.desk.change([passage], set)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use cap_std::fs::Metadata;
 use wasmtime::component::{Resource, ResourceTableError};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -49,11 +50,20 @@ impl View<'_> {
         }
     }
 
-    async fn metadata(&mut self, descriptor: &Theirs) -> FsResult<cap_std::fs::Metadata> {
-        Ok(match self.table.get(&ours(descriptor))? {
-            Descriptor::File(file) => file.metadata().await?,
-            Descriptor::Folder(folder) => folder.metadata().await?,
-        })
+    async fn metadata(&mut self, descriptor: &Theirs) -> FsResult<Metadata> {
+        match self.table.get(&ours(descriptor))?.clone() {
+            Descriptor::File(file) => self.off(async move { file.metadata() }).await,
+            Descriptor::Folder(folder) => self.off(async move { folder.metadata() }).await,
+        }
+    }
+
+    /// Does a piece of work off the threads that serve calls.
+    fn off<T: Send + 'static, W: Future<Output = Result<T, ErrorCode>> + Send + 'static>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = FsResult<T>> + Send + use<T, W> {
+        let desk = self.handle.desk.clone();
+        async move { Ok(desk.off(work).await?) }
     }
 
     /// A file that may be written to.
@@ -118,15 +128,15 @@ impl HostDescriptor for View<'_> {
     }
 
     async fn sync_data(&mut self, descriptor: Theirs) -> FsResult<()> {
-        match self.table.get(&ours(&descriptor))? {
-            Descriptor::File(file) => Ok(file.sync(true).await?),
+        match self.table.get(&ours(&descriptor))?.clone() {
+            Descriptor::File(file) => self.off(async move { file.sync(true) }).await,
             Descriptor::Folder(_) => Ok(()),
         }
     }
 
     async fn sync(&mut self, descriptor: Theirs) -> FsResult<()> {
-        match self.table.get(&ours(&descriptor))? {
-            Descriptor::File(file) => Ok(file.sync(false).await?),
+        match self.table.get(&ours(&descriptor))?.clone() {
+            Descriptor::File(file) => self.off(async move { file.sync(false) }).await,
             Descriptor::Folder(_) => Ok(()),
         }
     }
@@ -153,36 +163,43 @@ impl HostDescriptor for View<'_> {
     }
 
     async fn set_size(&mut self, descriptor: Theirs, size: Filesize) -> FsResult<()> {
-        Ok(self.file(&descriptor)?.set_size(size).await?)
+        let file = self.file(&descriptor)?;
+        self.off(async move { file.set_size(size).await }).await
     }
 
     async fn set_times(&mut self, descriptor: Theirs, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
-        match self.table.get(&ours(&descriptor))? {
-            Descriptor::File(file) => Ok(file.set_times(accessed, modified).await?),
-            Descriptor::Folder(folder) => Ok(folder.set_times_at(".".into(), false, accessed, modified).await?),
+        match self.table.get(&ours(&descriptor))?.clone() {
+            Descriptor::File(file) => self.off(async move { file.set_times(accessed, modified).await }).await,
+            Descriptor::Folder(folder) => {
+                self.off(async move { folder.set_times_at(".", false, accessed, modified).await }).await
+            }
         }
     }
 
     async fn read(&mut self, descriptor: Theirs, length: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let bytes = self.file(&descriptor)?.read(offset, length).await?;
+        let file = self.file(&descriptor)?;
+        let bytes = self.off(async move { file.read(offset, length) }).await?;
         let is_end = bytes.is_empty() && length > 0;
         Ok((bytes.into(), is_end))
     }
 
     async fn write(&mut self, descriptor: Theirs, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
         let length = bytes.len() as u64;
-        self.file(&descriptor)?.write(bytes.into(), To::At(offset)).await?;
+        let file = self.file(&descriptor)?;
+        self.off(async move { file.write(bytes.into(), To::At(offset)).await }).await?;
         Ok(length)
     }
 
     async fn read_directory(&mut self, descriptor: Theirs) -> FsResult<TheirNames> {
-        let listing = Listing::new(&self.folder(&descriptor)?).await?;
+        let folder = self.folder(&descriptor)?;
+        let listing = self.off(async move { Listing::new(&folder).await }).await?;
         Ok(Resource::new_own(self.table.push(listing)?.rep()))
     }
 
     async fn create_directory_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
-        Ok(self.folder(&descriptor)?.make(path).await?)
+        let folder = self.folder(&descriptor)?;
+        self.off(async move { folder.make(&path).await }).await
     }
 
     async fn stat(&mut self, descriptor: Theirs) -> FsResult<DescriptorStat> {
@@ -190,7 +207,9 @@ impl HostDescriptor for View<'_> {
     }
 
     async fn stat_at(&mut self, descriptor: Theirs, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
-        Ok(times::stat(&self.folder(&descriptor)?.metadata_at(path, follows(flags)).await?))
+        let folder = self.folder(&descriptor)?;
+        let found = self.off(async move { folder.metadata_at(&path, follows(flags)) }).await?;
+        Ok(times::stat(&found))
     }
 
     async fn set_times_at(
@@ -201,7 +220,8 @@ impl HostDescriptor for View<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        Ok(self.folder(&descriptor)?.set_times_at(path, follows(flags), accessed, modified).await?)
+        let folder = self.folder(&descriptor)?;
+        self.off(async move { folder.set_times_at(&path, follows(flags), accessed, modified).await }).await
     }
 
     /// A link is never gone along here: it would be another file that gets a second name.
@@ -213,7 +233,8 @@ impl HostDescriptor for View<'_> {
         new_descriptor: Theirs,
         new_path: String,
     ) -> FsResult<()> {
-        Ok(self.folder(&descriptor)?.link(path, &self.folder(&new_descriptor)?, new_path).await?)
+        let (folder, to) = (self.folder(&descriptor)?, self.folder(&new_descriptor)?);
+        self.off(async move { folder.link(&path, &to, &new_path).await }).await
     }
 
     async fn open_at(
@@ -224,16 +245,19 @@ impl HostDescriptor for View<'_> {
         open: OpenFlags,
         wanted: DescriptorFlags,
     ) -> FsResult<Theirs> {
-        let opened = self.folder(&descriptor)?.open(path, follows(flags), open, wanted).await?;
+        let folder = self.folder(&descriptor)?;
+        let opened = self.off(async move { folder.open(&path, follows(flags), open, wanted).await }).await?;
         Ok(self.push(opened)?)
     }
 
     async fn readlink_at(&mut self, descriptor: Theirs, path: String) -> FsResult<String> {
-        Ok(self.folder(&descriptor)?.read_link(path).await?)
+        let folder = self.folder(&descriptor)?;
+        self.off(async move { folder.read_link(&path) }).await
     }
 
     async fn remove_directory_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
-        Ok(self.folder(&descriptor)?.remove_folder(path).await?)
+        let folder = self.folder(&descriptor)?;
+        self.off(async move { folder.remove_folder(&path).await }).await
     }
 
     async fn rename_at(
@@ -243,19 +267,22 @@ impl HostDescriptor for View<'_> {
         new_descriptor: Theirs,
         new_path: String,
     ) -> FsResult<()> {
-        Ok(self.folder(&descriptor)?.rename(path, &self.folder(&new_descriptor)?, new_path).await?)
+        let (folder, to) = (self.folder(&descriptor)?, self.folder(&new_descriptor)?);
+        self.off(async move { folder.rename(&path, &to, &new_path).await }).await
     }
 
     async fn symlink_at(&mut self, descriptor: Theirs, _: String, path: String) -> FsResult<()> {
-        Ok(self.folder(&descriptor)?.symlink(path).await?)
+        let folder = self.folder(&descriptor)?;
+        self.off(async move { folder.symlink(&path) }).await
     }
 
     async fn unlink_file_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
-        Ok(self.folder(&descriptor)?.remove_file(path).await?)
+        let folder = self.folder(&descriptor)?;
+        self.off(async move { folder.remove_file(&path).await }).await
     }
 
     async fn is_same_object(&mut self, descriptor: Theirs, other: Theirs) -> wasmtime::Result<bool> {
-        let same = |metadata: FsResult<cap_std::fs::Metadata>| metadata.ok().map(|found| times::identity(&found));
+        let same = |metadata: FsResult<Metadata>| metadata.ok().map(|found| times::identity(&found));
         let (one, other) = (same(self.metadata(&descriptor).await), same(self.metadata(&other).await));
         let halves = |hash: MetadataHashValue| (hash.lower, hash.upper);
         Ok(one.is_some() && one.map(halves) == other.map(halves))
@@ -271,7 +298,9 @@ impl HostDescriptor for View<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        Ok(times::identity(&self.folder(&descriptor)?.metadata_at(path, follows(flags)).await?))
+        let folder = self.folder(&descriptor)?;
+        let found = self.off(async move { folder.metadata_at(&path, follows(flags)) }).await?;
+        Ok(times::identity(&found))
     }
 
     fn drop(&mut self, descriptor: Theirs) -> wasmtime::Result<()> {

@@ -40,9 +40,7 @@ impl Listing {
         let share = &folder.share;
         let place = share.desk.place(FILES)?;
         let passage = share.pass(Act::List, &folder.path, None).await?;
-        let dir = folder.dir.clone();
-        let entries = move || dir.entries().map_err(|error| ErrorCode::from(&error));
-        let rest = share.desk.change([passage], entries).await?;
+        let rest = share.desk.change([passage], || folder.dir.entries().map_err(|error| ErrorCode::from(&error)))?;
         Ok(Listing { folder: folder.clone(), rest: Some(rest), next: VecDeque::new(), said: false, _place: place })
     }
 
@@ -54,7 +52,7 @@ impl Listing {
             }
             let Some(rest) = self.rest.take() else { return Ok(None) };
             let folder = self.folder.clone();
-            let part = self.folder.share.desk.look(move || read(rest, &folder)).await?;
+            let part = self.folder.share.desk.off(async move { read(rest, &folder) }).await?;
             (self.next, self.rest) = (part.names, part.rest);
             if part.left_out && !self.said {
                 self.said = true;

@@ -1,9 +1,11 @@
 //! A file as a stream. What is begun goes on in the background; a guest that wants the next piece waits for it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
@@ -19,9 +21,12 @@ pub(super) struct Input {
     now: Reading,
 }
 
+/// What is under way.
+type Work<T> = BoxFuture<'static, Result<T, ErrorCode>>;
+
 enum Reading {
     Idle,
-    Under(JoinHandle<Result<Bytes, ErrorCode>>),
+    Under(Work<Bytes>),
     There(Bytes),
     Failed(ErrorCode),
     Over,
@@ -34,13 +39,42 @@ impl Input {
 
     fn begin(&mut self, bytes: usize) {
         let (file, offset) = (self.file.clone(), self.offset);
-        self.now = Reading::Under(tokio::spawn(async move { file.read(offset, bytes).await }));
+        let mut reading = self.file.off(async move { file.read(offset, bytes) });
+        self.now = set_off(&mut reading).map_or(Reading::Under(reading), Reading::from);
+    }
+
+    /// Sees how far it is.
+    fn look(&mut self) {
+        if let Reading::Under(reading) = &mut self.now
+            && let Some(read) = set_off(reading)
+        {
+            self.now = read.into();
+        }
+    }
+}
+
+impl From<Result<Bytes, ErrorCode>> for Reading {
+    fn from(read: Result<Bytes, ErrorCode>) -> Self {
+        match read {
+            Ok(bytes) if bytes.is_empty() => Reading::Over,
+            Ok(bytes) => Reading::There(bytes),
+            Err(code) => Reading::Failed(code),
+        }
+    }
+}
+
+/// Has a piece of work begin or go on, and looks whether it is done. On its way it needs nobody who waits for it.
+fn set_off<T>(work: &mut Work<T>) -> Option<Result<T, ErrorCode>> {
+    match work.poll_unpin(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
     }
 }
 
 #[async_trait::async_trait]
 impl InputStream for Input {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        self.look();
         match &mut self.now {
             Reading::Idle if size > 0 => self.begin(size),
             Reading::Idle | Reading::Under(_) => {}
@@ -87,12 +121,7 @@ impl Pollable for Input {
             self.begin(AHEAD_BYTES);
         }
         if let Reading::Under(reading) = &mut self.now {
-            self.now = match reading.await {
-                Ok(Ok(bytes)) if bytes.is_empty() => Reading::Over,
-                Ok(Ok(bytes)) => Reading::There(bytes),
-                Ok(Err(code)) => Reading::Failed(code),
-                Err(_) => Reading::Failed(ErrorCode::Io),
-            };
+            self.now = reading.await.into();
         }
     }
 }
@@ -107,7 +136,7 @@ pub(super) struct Output {
 enum Writing {
     Idle,
     /// So many bytes are on their way.
-    Under(u64, JoinHandle<Result<(), ErrorCode>>),
+    Under(u64, Work<()>),
     Failed(ErrorCode),
     Over,
 }
@@ -117,8 +146,21 @@ impl Output {
         Output { file, to, now: Writing::Idle }
     }
 
+    /// A piece is written, or was not.
+    fn written(&mut self, length: u64, written: Result<(), ErrorCode>) {
+        if let To::At(offset) = &mut self.to {
+            *offset = offset.saturating_add(length);
+        }
+        self.now = written.map_or_else(Writing::Failed, |()| Writing::Idle);
+    }
+
     /// Whether a piece may be written.
     fn check(&mut self) -> StreamResult<bool> {
+        if let Writing::Under(length, writing) = &mut self.now
+            && let (length, Some(written)) = (*length, set_off(writing))
+        {
+            self.written(length, written);
+        }
         match self.now {
             Writing::Idle => Ok(true),
             Writing::Under(..) => Ok(false),
@@ -138,7 +180,11 @@ impl OutputStream for Output {
             return Err(StreamError::trap("more was written than `check-write` had allowed"));
         }
         let (file, to, length) = (self.file.clone(), self.to, bytes.len() as u64);
-        self.now = Writing::Under(length, tokio::spawn(async move { file.write(bytes, to).await }));
+        let mut writing = self.file.off(async move { file.write(bytes, to).await });
+        match set_off(&mut writing) {
+            Some(written) => self.written(length, written),
+            None => self.now = Writing::Under(length, writing),
+        }
         Ok(())
     }
 
@@ -161,15 +207,8 @@ impl Pollable for Output {
     /// May be dropped half way: what is under way stays so.
     async fn ready(&mut self) {
         if let Writing::Under(length, writing) = &mut self.now {
-            let written = writing.await;
-            if let To::At(offset) = &mut self.to {
-                *offset = offset.saturating_add(*length);
-            }
-            self.now = match written {
-                Ok(Ok(())) => Writing::Idle,
-                Ok(Err(code)) => Writing::Failed(code),
-                Err(_) => Writing::Failed(ErrorCode::Io),
-            };
+            let (length, written) = (*length, writing.await);
+            self.written(length, written);
         }
     }
 }
