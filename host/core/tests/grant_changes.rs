@@ -236,6 +236,18 @@ fn words_secrets_and_tools_are_powers_where_they_show_or_call_more() {
             "secrets KEY (shown): reveal true, was nothing",
         ),
         (json!({"tools": ["a_*"]}), json!({"tools": ["a_*", "b"]}), Way::Wider, "new: tools b"),
+        (
+            json!({"kv": [{"bucket": "b", "only": "${args.key}"}]}),
+            json!({"kv": [{"bucket": "b"}]}),
+            Way::Wider,
+            "kv read b (in the store default): only nothing, was ${args.key}",
+        ),
+        (
+            json!({"kv": [{"bucket": "b"}]}),
+            json!({"kv": [{"bucket": "b", "only": "${args.key}"}]}),
+            Way::Narrower,
+            "kv read b (only ${args.key}) (in the store default): only ${args.key}, was nothing",
+        ),
         (json!({"tools": ["a_*", "b"]}), json!({"tools": ["b"]}), Way::Narrower, "gone: tools a_*"),
     ] {
         let changes = grants(is).changes_since(&grants(was));

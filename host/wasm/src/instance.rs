@@ -13,9 +13,8 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::answer::Answer;
-use crate::capability::Granted;
 use crate::capability::net::client::Client;
-use crate::capability::words::Words;
+use crate::capability::{Granted, Prepared};
 use crate::engine::YIELD_FUEL;
 use crate::state::State;
 use crate::trap;
@@ -46,8 +45,8 @@ impl Exported {
     }
 
     async fn attempt(&self, attempt: &Attempt) -> Result<Output, CallError> {
-        let words = Words::of(attempt).await?;
-        let mut running = Running::start(self, attempt, words).map_err(|error| trap::explain(&error, attempt))?;
+        let prepared = Prepared::of(attempt, &self.granted).await?;
+        let mut running = Running::start(self, attempt, prepared).map_err(|error| trap::explain(&error, attempt))?;
         let turns = running.store.data().turns().clone();
         let call = pin!(AssertUnwindSafe(running.call(self, &attempt.call.arguments)).catch_unwind());
         let called = match turn::taking(turns, call).await {
@@ -74,9 +73,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(exported: &Exported, attempt: &Attempt, words: Words) -> wasmtime::Result<Self> {
+    fn start(exported: &Exported, attempt: &Attempt, prepared: Prepared) -> wasmtime::Result<Self> {
         let limits = attempt.call.tool.limits;
-        let state = State::new(attempt.clone(), &exported.client, &exported.granted, words);
+        let state = State::new(attempt.clone(), &exported.client, &exported.granted, prepared);
         let mut store = Store::new(exported.linked.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.result_bytes_max).unwrap_or(usize::MAX));

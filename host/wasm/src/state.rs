@@ -9,8 +9,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capability::net::client::Client;
-use crate::capability::words::Words;
-use crate::capability::{self, Granted};
+use crate::capability::{self, Granted, Prepared};
 use crate::limits::Limiter;
 use crate::turn::Turns;
 
@@ -21,7 +20,7 @@ pub struct State {
     pub(crate) limiter: Limiter,
     // What is below is made when the guest first asks for something of it; most calls that only compute never do.
     wasi: Option<WasiCtx>,
-    words: Words,
+    prepared: Prepared,
     /// It goes before the table: a request that the guest has left half done must not look finished.
     net: Option<capability::net::Handle>,
     client: Arc<Client>,
@@ -36,14 +35,14 @@ pub struct State {
 }
 
 impl State {
-    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, granted: &Arc<Granted>, words: Words) -> Self {
+    pub(crate) fn new(attempt: Attempt, client: &Arc<Client>, granted: &Arc<Granted>, prepared: Prepared) -> Self {
         let limits = attempt.call.tool.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles_max as usize);
         State {
             limiter: Limiter::new(limits.memory_bytes_max, attempt.meter.clone()),
             wasi: None,
-            words,
+            prepared,
             net: None,
             client: client.clone(),
             dirs: None,
@@ -73,7 +72,9 @@ impl State {
     /// The granted folders.
     pub(crate) fn files(&mut self) -> capability::dirs::View<'_> {
         self.turns.enter();
-        let handle = self.dirs.get_or_insert_with(|| capability::dirs::Handle::new(&self.attempt, &self.granted.roots));
+        let handle = self.dirs.get_or_insert_with(|| {
+            capability::dirs::Handle::new(&self.attempt, &self.granted.roots, &self.prepared.meant)
+        });
         capability::dirs::View { handle, table: &mut self.table }
     }
 
@@ -108,7 +109,7 @@ impl State {
     /// Settings of the tool's own.
     pub(crate) fn config(&mut self) -> &WasiConfigVariables {
         self.turns.enter();
-        &self.words.config
+        &self.prepared.words.config
     }
 
     /// The turns of the attempt.
@@ -131,7 +132,7 @@ impl std::fmt::Debug for State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.turns.enter();
-        let ctx = self.wasi.get_or_insert_with(|| capability::wasi::context(&self.attempt, &self.words));
+        let ctx = self.wasi.get_or_insert_with(|| capability::wasi::context(&self.attempt, &self.prepared.words));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }

@@ -18,6 +18,7 @@ mod tool;
 
 use std::sync::Arc;
 
+use toolpost_core::{Attempt, CallError};
 use wasmtime::Result;
 use wasmtime::component::Linker;
 
@@ -28,6 +29,24 @@ pub(crate) struct Granted {
     pub(crate) roots: Arc<dirs::driver::Roots>,
     pub(crate) buckets: Arc<kv::Buckets>,
     pub(crate) databases: sql::Opened,
+}
+
+/// What is found out for one attempt before its tool runs, as it takes time.
+pub(crate) struct Prepared {
+    pub(crate) words: words::Words,
+    pub(crate) meant: dirs::meant::Meant,
+}
+
+impl Prepared {
+    /// # Errors
+    /// A secret cannot be had that the tool is given in words.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub(crate) async fn of(attempt: &Attempt, granted: &Granted) -> std::result::Result<Self, CallError> {
+        let words = words::Words::of(attempt).await?;
+        Ok(Prepared { words, meant: dirs::meant::Meant::by(attempt, &granted.roots).await })
+    }
 }
 
 /// Links everything that a component may import.

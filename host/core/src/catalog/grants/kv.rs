@@ -57,7 +57,7 @@ pub struct KvGrant {
     #[serde(default = "bytes", deserialize_with = "bytes_up_to", serialize_with = "plain_bytes")]
     #[schemars(schema_with = "bytes_between::<0, BYTES_MOST>")]
     pub max_bytes: Bytes,
-    /// The argument that names what a call may reach of it, for example "${args.key}". It is how keys begin, as the tool knows them. Default: all of it.
+    /// The argument that names what a call may reach of it, for example "${args.key}". It is a key as the tool knows it, with all below it (`KEY/..`). Default: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Only>,
 }

@@ -55,10 +55,12 @@ impl Folder {
 
     /// Where a path leads.
     fn find(&self, act: Act, path: &str, follow: bool) -> Result<Spot, ErrorCode> {
-        walk(&self.dir, &self.path, &self.share.grant.deny, path, follow).map_err(|lost| {
+        let spot = walk(&self.dir, &self.path, &self.share.grant.deny, path, follow).map_err(|lost| {
             let asked = if self.path.is_empty() { path.to_owned() } else { format!("{}/{path}", self.path) };
             self.share.lost(act, &asked, lost)
-        })
+        })?;
+        self.share.is_on_the_way(act, spot.path())?;
+        Ok(spot)
     }
 
     /// The name to which a path leads, for what is done to names.

@@ -12,6 +12,7 @@ use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Stage, T
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
 use super::desk::Desk;
+use super::meant::{is_within, leads_to};
 use super::walk::Lost;
 
 /// What of a path is shown, in bytes.
@@ -77,6 +78,8 @@ impl Act {
 pub(super) struct Share {
     pub(super) grant: Arc<DirGrant>,
     pub(super) dir: Arc<Dir>,
+    /// The paths that the call is about, where it is not about all of them.
+    meant: Option<Arc<[String]>>,
     pub(super) attempt: Attempt,
     pub(super) desk: Arc<Desk>,
     written: AtomicU64,
@@ -84,9 +87,35 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn new(grant: &Arc<DirGrant>, dir: &Arc<Dir>, attempt: &Attempt, desk: &Arc<Desk>) -> Self {
+    pub(super) fn new(
+        grant: &Arc<DirGrant>,
+        dir: &Arc<Dir>,
+        meant: Option<Arc<[String]>>,
+        attempt: &Attempt,
+        desk: &Arc<Desk>,
+    ) -> Self {
         let (grant, dir, attempt, desk) = (grant.clone(), dir.clone(), attempt.clone(), desk.clone());
-        Share { grant, dir, attempt, desk, written: AtomicU64::new(0), made: AtomicU32::new(0) }
+        Share { grant, dir, meant, attempt, desk, written: AtomicU64::new(0), made: AtomicU32::new(0) }
+    }
+
+    /// Whether the call is about that path, where the grant asks for that. What leads there may be looked at.
+    pub(super) fn is_meant(&self, act: Act, path: &str) -> Result<(), ErrorCode> {
+        let Some(meant) = &self.meant else { return Ok(()) };
+        if is_within(meant, path) {
+            return Ok(());
+        }
+        let only = self.grant.only.as_ref().map(ToString::to_string).unwrap_or_default();
+        let message = format!("the tool may not {} `{}`, which the call is not about", act.verb(), self.shown(path));
+        let help = format!("{} has `only = \"{only}\"`: the path must be in the argument", self.place());
+        Err(self.refuse(act, path, denied(message).with_help(help), ErrorCode::NotPermitted))
+    }
+
+    /// As [`is_meant`](Self::is_meant), for what is only looked for: what leads to such a path may be found, too.
+    pub(super) fn is_on_the_way(&self, act: Act, path: &str) -> Result<(), ErrorCode> {
+        match &self.meant {
+            Some(meant) if leads_to(meant, path) => Ok(()),
+            _ => self.is_meant(act, path),
+        }
     }
 
     /// Asks for leave.
@@ -101,6 +130,7 @@ impl Share {
         paths: [&str; N],
         detail: Option<String>,
     ) -> Result<Passage, ErrorCode> {
+        paths.iter().try_for_each(|path| self.is_meant(act, path))?;
         let effect = self.effect(act, paths.first().copied().unwrap_or_default(), detail);
         let intent = Intent::from(effect).on(paths.map(|path| self.grant.shown(path)));
         self.attempt.pass(intent).await.map_err(|_| ErrorCode::NotPermitted)

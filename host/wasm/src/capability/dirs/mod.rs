@@ -16,6 +16,7 @@ mod grant;
 // The driver
 mod desk;
 pub(crate) mod driver;
+pub(super) mod meant;
 mod walk;
 
 // What a guest holds
@@ -38,6 +39,7 @@ use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use self::desk::Desk;
 use self::driver::Roots;
 use self::grant::Share;
+use self::meant::Meant;
 use crate::state::State;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -66,10 +68,12 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(attempt: &Attempt, roots: &Roots) -> Self {
+    pub(crate) fn new(attempt: &Attempt, roots: &Roots, meant: &Meant) -> Self {
         let desk = Arc::new(Desk::new(&roots.driver));
-        let share = |root: &driver::Root| Arc::new(Share::new(&root.grant, &root.dir, attempt, &desk));
-        Handle { attempt: attempt.clone(), shares: roots.roots.iter().map(share).collect(), desk }
+        let share = |(at, root): (usize, &driver::Root)| {
+            Arc::new(Share::new(&root.grant, &root.dir, meant.of(at), attempt, &desk))
+        };
+        Handle { attempt: attempt.clone(), shares: roots.roots.iter().enumerate().map(share).collect(), desk }
     }
 }
 

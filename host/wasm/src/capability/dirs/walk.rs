@@ -29,6 +29,16 @@ pub(super) enum Spot {
     Entry(Box<Entry>),
 }
 
+impl Spot {
+    /// The path from the granted folder.
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Spot::Folder { path, .. } => path,
+            Spot::Entry(entry) => &entry.path,
+        }
+    }
+}
+
 /// A name in a folder, and what was there a moment ago.
 pub(super) struct Entry {
     pub(super) parent: Arc<Dir>,

@@ -93,7 +93,7 @@ impl Share {
         if whole.len() > KEY_BYTES_MAX || key.contains(char::is_control) {
             return Err(Unheard::NoKey);
         }
-        if !self.is_meant(key) {
+        if !self.is_meant(act, key) {
             self.attempt.refuse(self.effect(act, key, None), self.not_meant(key));
             return Err(Unheard::Refused);
         }
@@ -105,15 +105,22 @@ impl Share {
     }
 
     /// Whether the call is about that key, where the grant asks for that.
-    fn is_meant(&self, key: &str) -> bool {
+    fn is_meant(&self, act: Act, key: &str) -> bool {
         let Some(only) = &self.grant.only else { return true };
-        only.values(&self.attempt.call.arguments).any(|beginning| !beginning.is_empty() && key.starts_with(beginning))
+        only.values(&self.attempt.call.arguments).filter(|meant| !meant.is_empty()).any(|meant| {
+            match key.strip_prefix(meant) {
+                // As the beginning of keys it would be that of others, too.
+                Some("") => act != Act::List || meant.ends_with('/'),
+                Some(rest) => meant.ends_with('/') || rest.starts_with('/'),
+                None => false,
+            }
+        })
     }
 
     fn not_meant(&self, key: &str) -> CallError {
         let only = self.grant.only.as_ref().map(ToString::to_string).unwrap_or_default();
         let message = format!("the tool may not use `{}`, which the call is not about", self.target(key));
-        let help = format!("{} has `only = \"{only}\"`: a key must begin with the argument", self.place());
+        let help = format!("{} has `only = \"{only}\"`: the key must be the argument, or below it", self.place());
         denied(message).with_help(help)
     }
 

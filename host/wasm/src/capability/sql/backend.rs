@@ -278,9 +278,10 @@ impl Databases {
             };
             return Err(format!("no database is named `{name}`; {help}"));
         };
-        if grant.tables.is_some() && !backend.keeps_tables() {
+        if (grant.tables.is_some() || grant.only.is_some()) && !backend.keeps_tables() {
+            let key = if grant.only.is_some() { "only" } else { "tables" };
             return Err(format!(
-                "`tables` cannot be kept to in the database `{name}`, which is a server: give the tables to a role of it, \
+                "`{key}` cannot be kept to in the database `{name}`, which is a server: give the tables to a role of it, \
                  and name that role in the address"
             ));
         }

@@ -1,0 +1,74 @@
+//! Which paths is a call about, where its grants ask for that? Found before the tool runs, in the granted folder itself, by the way
+//! that is really gone: what the tool opens later is compared with that, and not with what somebody has written.
+
+use std::sync::Arc;
+
+use toolpost_core::Attempt;
+use toolpost_core::catalog::grants::DirGrant;
+
+use super::driver::{Root, Roots};
+use super::walk::walk;
+
+/// For each granted folder the paths from it that the call is about; nothing where it may be about all of them.
+#[derive(Default)]
+pub(crate) struct Meant(Vec<Option<Arc<[String]>>>);
+
+impl Meant {
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub(crate) async fn by(attempt: &Attempt, roots: &Arc<Roots>) -> Self {
+        if roots.roots.iter().all(|root| root.grant.only.is_none()) {
+            return Meant::default();
+        }
+        let (call, sought) = (attempt.call.clone(), roots.clone());
+        let find = move || sought.roots.iter().map(|root| root.meant(&call.arguments)).collect();
+        // Where that cannot be done, the call is about nothing.
+        let nothing = || vec![Some(Arc::default()); roots.roots.len()];
+        Meant(tokio::task::spawn_blocking(find).await.unwrap_or_else(|_| nothing()))
+    }
+
+    pub(super) fn of(&self, root: usize) -> Option<Arc<[String]>> {
+        self.0.get(root).cloned().flatten()
+    }
+}
+
+impl Root {
+    fn meant(&self, arguments: &serde_json::Value) -> Option<Arc<[String]>> {
+        let only = self.grant.only.as_ref()?;
+        let below = only.values(arguments).filter_map(|path| below(&self.grant, path));
+        let found = below.flat_map(|path| [false, true].map(|follow| self.found(&path, follow)));
+        Some(found.flatten().collect())
+    }
+
+    fn found(&self, path: &str, follow: bool) -> Option<String> {
+        if path.is_empty() {
+            return Some(String::new());
+        }
+        let spot = walk(&self.dir, "", &self.grant.deny, path, follow).ok()?;
+        Some(spot.path().to_owned())
+    }
+}
+
+/// The path from the granted folder, of one that the tool knows.
+fn below(grant: &DirGrant, path: &str) -> Option<String> {
+    let mut names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+    for mounted in grant.guest.as_str().split('/').filter(|name| !name.is_empty()) {
+        if names.next() != Some(mounted) {
+            return None;
+        }
+    }
+    Some(names.collect::<Vec<_>>().join("/"))
+}
+
+/// Whether a path is one of these, or below one.
+pub(super) fn is_within(meant: &[String], path: &str) -> bool {
+    meant.iter().any(|meant| {
+        meant.is_empty()
+            || path.strip_prefix(meant.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+/// Whether one of these is below a path.
+pub(super) fn leads_to(meant: &[String], path: &str) -> bool {
+    meant.iter().any(|meant| path.is_empty() || meant.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+}
