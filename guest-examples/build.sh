@@ -13,7 +13,7 @@ export LC_ALL=C
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 ROOT=$(dirname "$HERE")
 PREBUILT=$HERE/prebuilt
-RUST_GUESTS=(text pi divide kitchen hostile nap fetch orders files disk notes keys database transact signer delegate)
+RUST_GUESTS=(text pi divide kitchen hostile nap fetch orders files disk notes keys database transact signer delegate busy)
 OTHER_GUESTS=(greet-js greet-py)
 
 main() {

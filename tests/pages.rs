@@ -6,9 +6,9 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 16] = [
+const GUESTS: [&str; 17] = [
     "text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders", "files", "disk", "notes", "keys",
-    "database", "transact", "signer", "delegate",
+    "database", "transact", "signer", "delegate", "busy",
 ];
 
 /// The page of a run in an empty folder.

@@ -154,6 +154,11 @@ fn delegate_is_built_from_its_sources() {
 }
 
 #[test]
+fn busy_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("busy");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }
