@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use secrecy::zeroize::Zeroizing;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 pub use self::capture::Capture;
@@ -266,6 +267,22 @@ impl Attempt {
                 self.teller.tell(&Event::Log { level, message });
             }
         }
+    }
+
+    /// What its tool was granted of an interface that the embedding program adds, by its name there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CapabilityDenied`] where it was granted nothing; [`ErrorKind::Internal`] where the grant is another one than the
+    /// interface has read.
+    pub fn own_grant<G: DeserializeOwned>(&self, name: &str) -> Result<G, CallError> {
+        let tool = &self.call.tool;
+        let Some(grant) = tool.grants.own.get(name) else {
+            let why = format!("the tool may not use `{name}`");
+            let help =
+                format!("the operator can allow it with `grants.own.{name}` in `[components.{}]`", tool.component());
+            return Err(CallError::new(ErrorKind::CapabilityDenied, Stage::Run, why).with_help(help));
+        };
+        G::deserialize(grant).map_err(|error| crate::bug!(Stage::Run, "the grant of `{name}`: {error}"))
     }
 
     /// What takes the secrets that the host knows out of a text. What an attempt hands to the host is masked in any case; this

@@ -20,7 +20,7 @@ use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
 use toolpost_core::guard::replay::Ledger;
 use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Secrets, Sink, Tool};
-use toolpost_wasm::{Component, Engine, EngineOptions};
+use toolpost_wasm::{Component, Engine, EngineOptions, Interface, Interfaces};
 
 pub(crate) use self::kv::KvStores;
 pub(crate) use self::listeners::Listeners;
@@ -43,6 +43,7 @@ pub struct Builder {
     pub(crate) settings: Settings,
     files: Vec<PathBuf>,
     natives: Vec<MakeTool>,
+    own: Interfaces,
     sinks: Vec<Arc<dyn Sink>>,
     checks: Vec<Arc<dyn Check>>,
     approvers: Vec<Arc<dyn Approver>>,
@@ -165,6 +166,13 @@ impl Builder {
             let function = function.clone();
             native.clone().above(host).run(move |attempt| function(attempt))
         }));
+        self
+    }
+
+    /// Offers tools an interface of this program's own. Settings grant it under `grants.own`; `examples/own_interface.rs` shows one.
+    #[must_use]
+    pub fn interface(mut self, interface: impl Interface + 'static) -> Self {
+        self.own = self.own.and(Arc::new(interface));
         self
     }
 
@@ -418,7 +426,7 @@ impl Builder {
     }
 
     fn engine(&self, before: &Made, kv: &KvStores) -> Result<(EngineOptions, Arc<Engine>), String> {
-        let options = EngineOptions { kv: kv.options(), ..self.settings.engine_options() };
+        let options = EngineOptions { kv: kv.options(), own: self.own.clone(), ..self.settings.engine_options() };
         if let Some(engine) = before.engine_for(&options) {
             return Ok(engine);
         }

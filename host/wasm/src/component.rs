@@ -23,6 +23,7 @@ use crate::docs::{self, Documentation};
 use crate::engine::Engine;
 use crate::import::{Import, Power};
 use crate::instance::Exported;
+use crate::own::Interfaces;
 use crate::shape::{FunctionShape, Shapes};
 use crate::source::{Source, digest};
 use crate::state::State;
@@ -53,6 +54,7 @@ pub struct Component {
     client: Arc<Client>,
     files: Arc<Driver>,
     stores: Arc<Stores>,
+    own: Interfaces,
     fuel: bool,
 }
 
@@ -203,6 +205,7 @@ impl Engine {
             client: self.client.clone(),
             files: self.files.clone(),
             stores: self.stores.clone(),
+            own: self.own.clone(),
             fuel: self.fuel,
         })
     }
@@ -282,7 +285,10 @@ impl Component {
     /// What a tool of the component can do to the world, with that granted to it.
     #[must_use]
     pub fn effect(&self, grants: &Grants) -> EffectClass {
-        let granted = |import: &Import| import.power.effect(grants);
+        let granted = |import: &Import| {
+            let own = self.own.effect(&import.name, grants);
+            own.unwrap_or_else(|| import.power.effect(grants))
+        };
         self.imports.iter().map(granted).max().unwrap_or(EffectClass::Pure)
     }
 
@@ -320,6 +326,7 @@ impl Component {
                         `toolpost:secrets/reveal`; take it out"
                 .into());
         }
+        self.own.take(grants, self.imports.iter().map(|import| import.name.as_str()))?;
         Opened::find(&grants.sql, databases)?;
         self.files.open(&grants.dirs)?;
         self.stores.open(&grants.kv).map(drop)

@@ -17,6 +17,7 @@ use crate::capability::dirs::driver::Driver;
 use crate::capability::kv::Stores;
 use crate::capability::kv::backend::KvOptions;
 use crate::capability::net::client::{Client, NetOptions};
+use crate::own::Interfaces;
 use crate::state::State;
 
 /// After that many operations a guest lets us see whether its turn is over: some tens of microseconds of computing, or some
@@ -41,6 +42,8 @@ pub struct EngineOptions {
     pub net: NetOptions,
     /// Where keys and values are kept.
     pub kv: KvOptions,
+    /// What the embedding program offers beside Toolpost's own interfaces; nothing by default.
+    pub own: Interfaces,
     /// Whether operations are counted; on by default. Without it a guest that spins holds its worker until it ends: only
     /// for measuring what the counting costs.
     pub fuel: bool,
@@ -55,6 +58,7 @@ impl Default for EngineOptions {
             cache_bytes_max: 1 << 30,
             net: NetOptions::default(),
             kv: KvOptions::default(),
+            own: Interfaces::default(),
             fuel: true,
         }
     }
@@ -80,6 +84,7 @@ pub struct Engine {
     pub(crate) stores: Arc<Stores>,
     max_parallel: usize,
     allocation: Allocation,
+    pub(crate) own: Interfaces,
 }
 
 impl std::fmt::Debug for Engine {
@@ -110,6 +115,7 @@ impl Engine {
         let (engine, allocation) = allocate(options)?;
         let mut linker = Linker::new(&engine);
         capability::link(&mut linker)?;
+        options.own.link(&mut linker)?;
         link(&mut linker)?;
         let cache = match &options.cache_dir {
             Some(dir) => Some(Cache::open(dir, options.cache_bytes_max, &engine)?),
@@ -119,7 +125,8 @@ impl Engine {
         let files = Arc::new(Driver::new());
         let stores = Arc::new(Stores::new(&options.kv));
         let EngineOptions { fuel, max_parallel, .. } = *options;
-        Ok(Engine { engine, linker, cache, fuel, client, files, stores, max_parallel, allocation })
+        let own = options.own.clone();
+        Ok(Engine { engine, linker, cache, fuel, client, files, stores, max_parallel, allocation, own })
     }
 
     /// Calls that can run at once: as many as were asked for, or fewer where the operating system would run out of memory

@@ -8,6 +8,7 @@
 mod cache;
 mod engine;
 mod ours;
+mod own;
 
 // A file becomes tools
 mod component;
@@ -36,5 +37,8 @@ pub use component::{Component, Function, LoadError, Refusal};
 pub use engine::{Allocation, Engine, EngineOptions, config, pool};
 pub use import::{Import, Power};
 pub use ours::{is_ours, is_owned};
+pub use own::{Interface, Interfaces};
 pub use source::{COMPONENT_BYTES_MAX, Source};
 pub use state::State;
+/// For the interfaces of an embedding program.
+pub use wasmtime;

@@ -30,6 +30,8 @@ pub struct State {
     sql: Option<capability::sql::Handle>,
     tools: Option<capability::tools::Handle>,
     granted: Arc<Granted>,
+    /// What interfaces of the embedding program keep.
+    own: http::Extensions,
     http: WasiHttpCtx,
     table: ResourceTable,
 }
@@ -50,6 +52,7 @@ impl State {
             sql: None,
             tools: None,
             granted: granted.clone(),
+            own: http::Extensions::new(),
             http: capability::net::context(),
             table,
             turns: Turns::new(attempt.started, attempt.clock.clone()),
@@ -67,6 +70,11 @@ impl State {
     pub fn attempt(&self) -> &Attempt {
         self.turns.enter();
         &self.attempt
+    }
+
+    /// What an interface of the embedding program keeps for this attempt, made when it is first asked for.
+    pub fn own<T: Clone + Default + Send + Sync + 'static>(&mut self) -> &mut T {
+        self.own.get_or_insert_with(T::default)
     }
 
     /// The granted folders.

@@ -12,12 +12,13 @@ mod sql;
 mod template;
 mod variables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 use super::settings::{Bytes, Span};
 use crate::check::authorize::Pattern;
@@ -64,6 +65,10 @@ pub struct GrantSettings {
     /// The other tools of the host that tools may call, by name; `*` stands for any characters, `?` for one. Default: none.
     #[serde(default)]
     pub tools: Option<Vec<Pattern>>,
+    /// Grants of interfaces that the embedding program adds, by their names there.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub own: Option<BTreeMap<String, Value>>,
 }
 
 /// What a tool has been granted.
@@ -93,6 +98,9 @@ pub struct Grants {
     /// The other tools that it may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Pattern>,
+    /// What it was granted of interfaces that the embedding program adds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub own: BTreeMap<String, Value>,
 }
 
 impl Grants {
@@ -108,6 +116,7 @@ impl Grants {
             config: settings.config.clone().unwrap_or(self.config),
             secrets: settings.secrets.clone().unwrap_or(self.secrets),
             tools: settings.tools.clone().unwrap_or(self.tools),
+            own: settings.own.clone().unwrap_or(self.own),
         }
     }
 
@@ -182,7 +191,8 @@ impl Grants {
         let words = self.env.lines("env").chain(self.config.lines("config"));
         let secrets = self.secrets.iter().map(|grant| format!("secrets {grant}"));
         let tools = self.tools.iter().map(|pattern| format!("tools {}", pattern.as_str()));
-        net.chain(dirs).chain(kv).chain(sql).chain(words).chain(secrets).chain(tools).collect()
+        let own = self.own.iter().map(|(name, grant)| format!("{name} {grant}"));
+        net.chain(dirs).chain(kv).chain(sql).chain(words).chain(secrets).chain(tools).chain(own).collect()
     }
 }
 

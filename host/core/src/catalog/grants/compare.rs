@@ -81,6 +81,10 @@ impl Grants {
         let secret = |grant: &SecretGrant| grant.name.clone();
         let within = |one: &SecretGrant, wide: &SecretGrant| wide.reveal || !one.reveal;
         changes.extend(each(&was.secrets, &self.secrets, secret, |grant| format!("secrets {grant}"), within));
+        // Into these the host cannot look.
+        let own = |grants: &Grants| -> Vec<(String, Value)> { grants.own.clone().into_iter().collect() };
+        let shown = |(name, grant): &(String, Value)| format!("{name} {grant}");
+        changes.extend(each(&own(was), &own(self), |(name, _)| name.clone(), shown, |_, _| false));
         let pattern = |pattern: &Pattern| pattern.as_str().to_owned();
         let tools = |pattern: &Pattern| format!("tools {}", pattern.as_str());
         changes.extend(each(&was.tools, &self.tools, pattern, tools, |_, _| true));
