@@ -233,5 +233,4 @@ async fn at_a_thousand_random_moments_the_report_is_what_the_world_saw_and_nothi
     }
     // If none was cut off in flight, the moments were not random.
     assert!(turns > CALLS && unknown > 0, "{turns} turns, {unknown} unknown");
-    eprintln!("{turns} turns; {unknown} effects of which nobody knows");
 }
