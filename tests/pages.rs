@@ -6,9 +6,26 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 17] = [
-    "text", "pi", "divide", "kitchen", "hostile", "nap", "fetch", "orders", "files", "disk", "notes", "keys",
-    "database", "transact", "signer", "delegate", "busy",
+const GUESTS: [&str; 19] = [
+    "text",
+    "pi",
+    "divide",
+    "kitchen",
+    "hostile",
+    "nap",
+    "fetch",
+    "orders",
+    "files",
+    "disk",
+    "notes",
+    "keys",
+    "database",
+    "transact",
+    "posix",
+    "libc-tests",
+    "signer",
+    "delegate",
+    "busy",
 ];
 
 /// The page of a run in an empty folder.

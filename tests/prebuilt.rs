@@ -104,6 +104,16 @@ fn nap_is_built_from_its_sources() {
 }
 
 #[test]
+fn posix_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("posix");
+}
+
+#[test]
+fn libc_tests_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("libc-tests");
+}
+
+#[test]
 fn fetch_is_built_from_its_sources() {
     is_small_and_built_from_its_sources("fetch");
 }
