@@ -337,3 +337,15 @@ async fn a_folder_that_another_process_swaps_for_a_link_never_leads_out() {
     assert_eq!(ground.read("outside/secret.txt"), SECRET);
     assert_eq!(std::fs::read_dir(ground.path("outside")).unwrap().count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_another_process_makes_and_deletes_can_always_be_added_to() {
+    let ground = Ground::new();
+    let swapper = Swapper::start(&ground, ": > x; rm x");
+    let host = ground.host("write");
+    for _ in 0..20 {
+        let done = steps(&host, json!(vec![json!({"append": content("/data/x", "mine")}); 100])).await.0;
+        assert_eq!(done, vec![""; 100]);
+    }
+    drop(swapper);
+}

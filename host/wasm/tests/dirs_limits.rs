@@ -60,6 +60,23 @@ async fn a_file_becomes_no_longer_than_its_grant_allows() {
 }
 
 #[tokio::test]
+async fn a_hole_counts_as_written_however_it_is_made() {
+    let ground = Ground::new();
+    let host = granted(&ground, json!({"max_bytes": 15}));
+    let what = json!([
+        {"write-at": {"path": "/data/a.txt", "offset": 8, "text": "89"}},
+        {"write-at": {"path": "/data/a.txt", "offset": 30, "text": "x"}},
+        {"set-size": {"path": "/data/a.txt", "number": 40}},
+        {"write-at": {"path": "/data/a.txt", "offset": 0, "text": "INSIDE"}},
+    ]);
+    let (done, outcome) = steps(&host, what).await;
+    assert_eq!((done[0].as_str(), done[3].as_str()), ("", ""));
+    assert!(done[1].starts_with('!') && done[2].starts_with('!'), "{done:?}");
+    assert_eq!(ground.read("data/a.txt"), "INSIDE\0\089");
+    assert!(log(&outcome).starts_with("warn: the tool may write 15 B in `/data`, and no more"), "{}", log(&outcome));
+}
+
+#[tokio::test]
 async fn an_attempt_makes_no_more_files_and_folders_than_its_grant_allows() {
     let ground = Ground::new();
     let host = granted(&ground, json!({"max_files": 3}));

@@ -104,11 +104,11 @@ impl Opened {
     /// Makes it longer or shorter.
     pub(super) async fn set_size(&self, size: u64) -> Result<(), ErrorCode> {
         if !self.writes {
-            return Err(ErrorCode::BadDescriptor);
+            return Err(ErrorCode::Invalid);
         }
         self.share.allows(Act::Write, &self.path)?;
         let now = self.metadata()?.len();
-        // A hole takes no room, but what is read out of it does.
+        // As for a hole that is written behind.
         self.share.take_bytes(Act::Write, &self.path, size.saturating_sub(now))?;
         self.altered(Act::Write, Some(format!("{size} bytes long")), || {
             if let Err(kept) = self.room(size) {
@@ -208,10 +208,13 @@ impl Opened {
         match to {
             To::At(offset) => {
                 self.room(offset.saturating_add(bytes))?;
+                let end = end()?;
                 if self.changes() {
-                    return Ok(to);
+                    // A hole takes no room, but what is read out of it does.
+                    let hole = self.share.count_bytes(offset.saturating_sub(end));
+                    return hole.map(|()| to).map_err(|why| Kept::By(why, ErrorCode::Quota));
                 }
-                if offset != end()? {
+                if offset != end {
                     return Err(Kept::By(self.share.only_adds(&self.path), ErrorCode::NotPermitted));
                 }
             }

@@ -17,6 +17,9 @@ use super::walk::{Entry, Spot, stays_inside, walk};
 /// How often it is tried to open a file that others make and delete.
 const OPENINGS_MAX: usize = 8;
 
+/// What was found is something else by now. No call of the operating system that is made here fails with this.
+const CHANGED: ErrorCode = ErrorCode::WouldBlock;
+
 /// A folder in a granted one, or that itself.
 #[derive(Clone)]
 pub(super) struct Folder {
@@ -24,6 +27,8 @@ pub(super) struct Folder {
     pub(super) dir: Arc<Dir>,
     /// The path from the granted folder.
     pub(super) path: String,
+    /// Whether it was asked for as one in which something is to change. The grant decides; this is only told.
+    pub(super) changes: bool,
     _place: Option<Arc<Place>>,
 }
 
@@ -39,7 +44,11 @@ pub(super) enum Descriptor {
 struct How {
     reads: bool,
     writes: bool,
+    /// For a folder: whether what is in it is to change.
+    changes: bool,
     is_new: bool,
+    /// Whether it is to be empty, and whether something is lost by that.
+    truncates: bool,
     empties: bool,
 }
 
@@ -50,7 +59,8 @@ fn io(error: std::io::Error) -> ErrorCode {
 impl Folder {
     /// The granted folder itself.
     pub(super) fn of(share: &Arc<Share>) -> Self {
-        Folder { share: share.clone(), dir: share.dir.clone(), path: String::new(), _place: None }
+        let (dir, changes) = (share.dir.clone(), true);
+        Folder { share: share.clone(), dir, path: String::new(), changes, _place: None }
     }
 
     /// Where a path leads.
@@ -82,6 +92,7 @@ impl Folder {
             match self.open_once(path, follow, flags, wanted).await {
                 // Somebody else has made it meanwhile, so now it is there to be opened.
                 Err(ErrorCode::Exist) if !flags.contains(OpenFlags::EXCLUSIVE) => {}
+                Err(CHANGED) => {}
                 opened => return opened,
             }
         }
@@ -95,9 +106,13 @@ impl Folder {
         flags: OpenFlags,
         wanted: DescriptorFlags,
     ) -> Result<Descriptor, ErrorCode> {
-        let (reads, writes) = (wanted.contains(DescriptorFlags::READ), wanted.contains(DescriptorFlags::WRITE));
-        let makes = flags.contains(OpenFlags::CREATE);
-        let how = How { reads, writes, is_new: false, empties: flags.contains(OpenFlags::TRUNCATE) };
+        let wants = |flag| wanted.contains(flag);
+        let (reads, writes) = (wants(DescriptorFlags::READ), wants(DescriptorFlags::WRITE));
+        let (makes, truncates) = (flags.contains(OpenFlags::CREATE), flags.contains(OpenFlags::TRUNCATE));
+        let changes = wants(DescriptorFlags::MUTATE_DIRECTORY);
+        let how = How { reads, writes, changes, is_new: false, truncates, empties: truncates };
+        // What is to be new is not where a link leads.
+        let follow = (follow || path.ends_with('/')) && !(makes && flags.contains(OpenFlags::EXCLUSIVE));
         let act = match (makes, how.writes || how.empties) {
             (true, _) => Act::Create,
             (false, true) => Act::Write,
@@ -109,7 +124,8 @@ impl Folder {
         };
         match &entry.found {
             None if !makes => Err(ErrorCode::NoEntry),
-            None if entry.as_folder || flags.contains(OpenFlags::DIRECTORY) => Err(ErrorCode::Invalid),
+            None if flags.contains(OpenFlags::DIRECTORY) => Err(ErrorCode::Invalid),
+            None if entry.as_folder => Err(ErrorCode::IsDirectory),
             None => self.create(entry, how).await,
             Some(_) if makes && flags.contains(OpenFlags::EXCLUSIVE) => Err(ErrorCode::Exist),
             Some(found) if found.is_dir() => {
@@ -123,7 +139,7 @@ impl Folder {
             }
             Some(found) => {
                 let length = found.len();
-                self.take(entry, how, length).await
+                self.take(entry, how, makes, length).await
             }
         }
     }
@@ -144,7 +160,7 @@ impl Folder {
         }
         let place = Some(Arc::new(self.share.desk.place(1)?));
         let dir = open()?;
-        Ok(Descriptor::Folder(Folder { share: self.share.clone(), dir, path, _place: place }))
+        Ok(Descriptor::Folder(Folder { share: self.share.clone(), dir, path, changes: how.changes, _place: place }))
     }
 
     /// A file that was not there.
@@ -155,13 +171,13 @@ impl Folder {
         self.share.take_file(Act::Create, &entry.path)?;
         let passage = self.share.pass(Act::Create, &entry.path, None).await?;
         let Entry { parent, name, path, .. } = entry;
-        let how = How { is_new: true, empties: false, ..how };
+        let how = How { is_new: true, truncates: false, empties: false, ..how };
         let file = desk.change([passage], || file(&parent, &name, how))?;
         Ok(Descriptor::File(Arc::new(Opened::new(&self.share, path, file, (how.reads, how.writes), place))))
     }
 
     /// A file that is there.
-    async fn take(&self, entry: Entry, how: How, length: u64) -> Result<Descriptor, ErrorCode> {
+    async fn take(&self, entry: Entry, how: How, makes: bool, length: u64) -> Result<Descriptor, ErrorCode> {
         let Share { desk, .. } = &*self.share;
         // What is empty already is not changed by being emptied.
         let how = How { empties: how.empties && length > 0, ..how };
@@ -183,7 +199,11 @@ impl Folder {
             passages.push(self.share.pass(Act::Write, &entry.path, Some("emptied".into())).await?);
         }
         let Entry { parent, name, path, .. } = entry;
-        let file = desk.change(passages, || file(&parent, &name, how))?;
+        let file = desk.change(passages, || file(&parent, &name, how)).map_err(|code| match code {
+            // Somebody else has deleted it meanwhile, so now it is there to be made.
+            ErrorCode::NoEntry if makes => CHANGED,
+            code => code,
+        })?;
         let opened = Opened::new(&self.share, path, file, (how.reads, how.writes), place);
         if how.empties {
             opened.emptied();
@@ -258,6 +278,9 @@ impl Folder {
         if new.found.is_some() {
             return Err(ErrorCode::Exist);
         }
+        if new.as_folder {
+            return Err(ErrorCode::NoEntry);
+        }
         self.share.allows_with(DirAccess::Write, Act::Create, &new.path)?;
         if !is_file {
             return Err(self.share.never(Act::Create, &new.path, "what it would be a second name for is no file"));
@@ -292,7 +315,7 @@ impl Folder {
     }
 
     pub(super) fn metadata_at(&self, path: &str, follow: bool) -> Result<Metadata, ErrorCode> {
-        match self.find(Act::List, path, follow)? {
+        match self.find(Act::List, path, follow || path.ends_with('/'))? {
             Spot::Entry(entry) => entry.there().cloned(),
             Spot::Folder { dir, .. } => dir.dir_metadata().map_err(io),
         }
@@ -306,7 +329,7 @@ impl Folder {
         modified: NewTimestamp,
     ) -> Result<(), ErrorCode> {
         let times = times::new(accessed, modified)?;
-        let (dir, name, path) = match self.find(Act::Write, path, follow)? {
+        let (dir, name, path) = match self.find(Act::Write, path, follow || path.ends_with('/'))? {
             Spot::Folder { dir, path } => (dir, ".".to_owned(), path),
             Spot::Entry(entry) => {
                 entry.there()?;
@@ -336,8 +359,13 @@ fn file(parent: &Dir, name: &str, how: How) -> Result<File, ErrorCode> {
     options.read(how.reads || !how.writes).write(how.writes || how.empties || how.is_new).create_new(how.is_new);
     options.follow(FollowSymlinks::No).nonblock(true);
     let file = parent.open_with(name, &options).map_err(io)?;
-    if !file.metadata().map_err(io)?.is_file() {
+    let found = file.metadata().map_err(io)?;
+    if !found.is_file() {
         return Err(ErrorCode::NotPermitted);
+    }
+    // It was empty when leave was asked for.
+    if how.truncates && !how.empties && found.len() > 0 {
+        return Err(CHANGED);
     }
     if how.empties {
         file.set_len(0).map_err(io)?;

@@ -193,13 +193,18 @@ impl Share {
 
     /// Counts bytes that are about to be written.
     pub(super) fn take_bytes(&self, act: Act, path: &str, bytes: u64) -> Result<(), ErrorCode> {
+        self.count_bytes(bytes).map_err(|why| self.refuse(act, path, why, ErrorCode::Quota))
+    }
+
+    /// As [`take_bytes`](Self::take_bytes), where nobody has written down yet that it is refused.
+    pub(super) fn count_bytes(&self, bytes: u64) -> Result<(), CallError> {
         let allowed = self.grant.max_bytes.0;
         let take = |written: u64| written.checked_add(bytes).filter(|sum| *sum <= allowed);
         if self.written.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
             return Ok(());
         }
         let message = format!("the tool may write {} in `{}`, and no more", size(allowed), self.grant.guest);
-        Err(self.refuse(act, path, self.exceeded(message, "max_bytes"), ErrorCode::Quota))
+        Err(self.exceeded(message, "max_bytes"))
     }
 
     /// Counts a file or folder that is about to be made.

@@ -144,7 +144,9 @@ impl HostDescriptor for View<'_> {
     async fn get_flags(&mut self, descriptor: Theirs) -> FsResult<DescriptorFlags> {
         let (reads, writes, changes) = match self.table.get(&ours(&descriptor))? {
             Descriptor::File(file) => (file.reads, file.writes, false),
-            Descriptor::Folder(folder) => (true, false, folder.share.grant.access >= Act::Create.needs()),
+            Descriptor::Folder(folder) => {
+                (true, false, folder.changes && folder.share.grant.access >= Act::Create.needs())
+            }
         };
         let set = [
             (reads, DescriptorFlags::READ),

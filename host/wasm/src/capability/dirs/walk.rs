@@ -76,6 +76,8 @@ struct Walk<'a> {
     names: Vec<String>,
     rest: VecDeque<String>,
     as_folder: bool,
+    /// Whether it ends in a dot: then it leads to the folder itself, not to its name.
+    goes_in: bool,
     links: usize,
     steps: usize,
 }
@@ -86,7 +88,8 @@ pub(super) fn walk(base: &Arc<Dir>, above: &str, deny: &Denied, path: &str, foll
         return Err(Lost::Failed(ErrorCode::NoEntry));
     }
     let (names, rest) = (Vec::new(), VecDeque::new());
-    let mut walk = Walk { base, above, deny, dir: base.clone(), names, rest, as_folder: false, links: 0, steps: 0 };
+    let (dir, as_folder, goes_in, links, steps) = (base.clone(), false, false, 0, 0);
+    let mut walk = Walk { base, above, deny, dir, names, rest, as_folder, goes_in, links, steps };
     walk.add(path)?;
     walk.go(follow)
 }
@@ -107,7 +110,7 @@ impl Walk<'_> {
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
                 Err(error) => return Err(error.into()),
             };
-            let is_last = self.rest.is_empty();
+            let is_last = self.rest.is_empty() && !self.goes_in;
             let is_link = found.as_ref().is_some_and(Metadata::is_symlink);
             if is_link && (follow || !is_last) {
                 self.along(&name)?;
@@ -140,7 +143,9 @@ impl Walk<'_> {
             return Err(Lost::Failed(ErrorCode::NameTooLong));
         }
         if self.rest.is_empty() {
-            self.as_folder |= matches!(path.rsplit('/').next(), Some("" | "."));
+            let last = path.rsplit('/').next();
+            self.as_folder |= last == Some("");
+            self.goes_in |= last == Some(".");
         }
         for name in path.split('/').filter(|name| !matches!(*name, "" | ".")).rev() {
             self.rest.push_front(name.to_owned());
