@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::disk::{Ground, SECRET};
+use common::disk::{Ground, SECRET, log};
 use common::{call, prebuilt, prebuilt_file, strict};
 use serde_json::{Value, json};
 use toolpost_core::catalog::settings::{Bytes, LimitSettings, ToolSettings};
@@ -123,6 +123,17 @@ async fn what_is_only_to_be_read_is_not_changed_as_wasmtime_does_not_change_it()
     assert_eq!(broken(&ours), Vec::<&String>::new());
     let known = [".: delete what is not there: ENOENT | EPERM, and not ENOENT"];
     assert_eq!(differences(&ours, &theirs), known);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_a_folder_for_what_is_above_it_is_told_how_to_have_it() {
+    let ground = with_links();
+    let outcome = call(&host("posix", &ground.grant("write")), "posix_trial", json!({"folder": "/data"})).await;
+    let line = "warn: `/data/open/f/../a` leads out of `/data/open/f`, of which it was asked; a tool has it by its path from \
+                `/data`\n";
+    assert!(log(&outcome).contains(line), "{}", log(&outcome));
+    let link = "`/data/links/out` leads out of `/data`, where the tool may not go; the operator can grant the folder";
+    assert!(log(&outcome).contains(link), "{}", log(&outcome));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

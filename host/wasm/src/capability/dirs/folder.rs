@@ -12,7 +12,7 @@ use super::desk::Place;
 use super::file::Opened;
 use super::grant::{Act, Share};
 use super::times;
-use super::walk::{Entry, Spot, stays_inside, walk};
+use super::walk::{Entry, Lost, Spot, stays_inside, walk};
 
 /// How often it is tried to open a file that others make and delete.
 const OPENINGS_MAX: usize = 8;
@@ -67,7 +67,12 @@ impl Folder {
     fn find(&self, act: Act, path: &str, follow: bool) -> Result<Spot, ErrorCode> {
         let spot = walk(&self.dir, &self.path, &self.share.grant.deny, path, follow).map_err(|lost| {
             let asked = if self.path.is_empty() { path.to_owned() } else { format!("{}/{path}", self.path) };
-            self.share.lost(act, &asked, lost)
+            match lost {
+                Lost::Outside if !stays_inside("", path) && stays_inside(&self.path, path) => {
+                    self.share.above(act, &asked, &self.path)
+                }
+                lost => self.share.lost(act, &asked, lost),
+            }
         })?;
         self.share.is_on_the_way(act, spot.path())?;
         Ok(spot)

@@ -175,6 +175,14 @@ impl Share {
         self.refuse(act, asked, denied(message).with_help(help), ErrorCode::NotPermitted)
     }
 
+    /// As [`outside`](Self::outside), for what is in the granted folder, but not in the one in it that it was asked of: the
+    /// interface has it so.
+    pub(super) fn above(&self, act: Act, asked: &str, folder: &str) -> ErrorCode {
+        let message = format!("`{}` leads out of `{}`, of which it was asked", self.shown(asked), self.shown(folder));
+        let help = format!("a tool has it by its path from `{}`", self.grant.guest);
+        self.refuse(act, asked, denied(message).with_help(help), ErrorCode::NotPermitted)
+    }
+
     /// What no grant allows.
     pub(super) fn never(&self, act: Act, path: &str, why: &str) -> ErrorCode {
         let message = format!("the tool may not {} `{}`: {why}", act.verb(), self.shown(path));
