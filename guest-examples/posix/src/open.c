@@ -75,9 +75,16 @@ static void rights(void) {
   is("access to what is not", "ENOENT", access(at("none"), F_OK));
 }
 
+// What has been written is on the disk when the call comes back.
+static void written_through(void) {
+  is("written through", "0", opens("s", O_WRONLY | O_CREAT | O_SYNC));
+  is("its data written through", "0", opens("s", O_WRONLY | O_DSYNC));
+}
+
 void opening(void) {
   flags();
   not_files();
   paths();
   rights();
+  written_through();
 }

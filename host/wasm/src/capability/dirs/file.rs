@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use cap_std::fs::{File, FileExt as _, Metadata};
 use futures_util::future::BoxFuture;
+use rustix::fs::OFlags;
 use toolpost_core::CallError;
 use toolpost_core::catalog::grants::DirAccess;
 use toolpost_core::effect::Passage;
-use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, NewTimestamp};
+use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, NewTimestamp};
 
 use super::desk::{Judged, Leave, Place};
 use super::grant::{Act, Share};
@@ -136,6 +137,19 @@ impl Opened {
         }
         let synced = if data_only { self.file.sync_data() } else { self.file.sync_all() };
         synced.map_err(|error| ErrorCode::from(&error))
+    }
+
+    /// For what it was opened.
+    pub(super) fn flags(&self) -> Result<DescriptorFlags, ErrorCode> {
+        let open = rustix::fs::fcntl_getfl(&self.file).map_err(times::failed)?;
+        let set = [
+            (self.reads, DescriptorFlags::READ),
+            (self.writes, DescriptorFlags::WRITE),
+            (open.contains(OFlags::SYNC), DescriptorFlags::FILE_INTEGRITY_SYNC),
+            (open.contains(OFlags::DSYNC), DescriptorFlags::DATA_INTEGRITY_SYNC),
+        ];
+        let set = set.into_iter().filter(|(is_set, _)| *is_set);
+        Ok(set.fold(DescriptorFlags::empty(), |flags, (_, flag)| flags | flag))
     }
 
     pub(super) fn metadata(&self) -> Result<Metadata, ErrorCode> {

@@ -2,23 +2,16 @@
 
 use std::sync::Arc;
 
-use cap_fs_ext::{DirExt as _, FollowSymlinks, OpenOptionsFollowExt as _, OpenOptionsSyncExt as _};
-use cap_std::fs::{Dir, File, Metadata, OpenOptions};
+use cap_std::fs::{Dir, Metadata};
 use rustix::fs::{AtFlags, utimensat};
 use toolpost_core::catalog::grants::DirAccess;
-use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, NewTimestamp, OpenFlags};
+use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, NewTimestamp};
 
 use super::desk::Place;
 use super::file::Opened;
 use super::grant::{Act, Share};
 use super::times;
 use super::walk::{Entry, Lost, Spot, stays_inside, walk};
-
-/// How often it is tried to open a file that others make and delete.
-const OPENINGS_MAX: usize = 8;
-
-/// What was found is something else by now. No call of the operating system that is made here fails with this.
-const CHANGED: ErrorCode = ErrorCode::WouldBlock;
 
 /// A folder in a granted one, or that itself.
 #[derive(Clone)]
@@ -39,20 +32,7 @@ pub(super) enum Descriptor {
     File(Arc<Opened>),
 }
 
-/// How a file is to be opened.
-#[derive(Clone, Copy)]
-struct How {
-    reads: bool,
-    writes: bool,
-    /// For a folder: whether what is in it is to change.
-    changes: bool,
-    is_new: bool,
-    /// Whether it is to be empty, and whether something is lost by that.
-    truncates: bool,
-    empties: bool,
-}
-
-fn io(error: std::io::Error) -> ErrorCode {
+pub(super) fn io(error: std::io::Error) -> ErrorCode {
     ErrorCode::from(&error)
 }
 
@@ -63,8 +43,13 @@ impl Folder {
         Folder { share: share.clone(), dir, path: String::new(), changes, _place: None }
     }
 
+    /// A folder in this one.
+    pub(super) fn inner(&self, dir: Arc<Dir>, path: String, changes: bool, place: Place) -> Self {
+        Folder { share: self.share.clone(), dir, path, changes, _place: Some(Arc::new(place)) }
+    }
+
     /// Where a path leads.
-    fn find(&self, act: Act, path: &str, follow: bool) -> Result<Spot, ErrorCode> {
+    pub(super) fn find(&self, act: Act, path: &str, follow: bool) -> Result<Spot, ErrorCode> {
         let spot = walk(&self.dir, &self.path, &self.share.grant.deny, path, follow).map_err(|lost| {
             let asked = if self.path.is_empty() { path.to_owned() } else { format!("{}/{path}", self.path) };
             match lost {
@@ -84,136 +69,6 @@ impl Folder {
             Spot::Entry(entry) => Ok(*entry),
             Spot::Folder { .. } => Err(for_folder),
         }
-    }
-
-    pub(super) async fn open(
-        &self,
-        path: &str,
-        follow: bool,
-        flags: OpenFlags,
-        wanted: DescriptorFlags,
-    ) -> Result<Descriptor, ErrorCode> {
-        for _ in 0..OPENINGS_MAX {
-            match self.open_once(path, follow, flags, wanted).await {
-                // Somebody else has made it meanwhile, so now it is there to be opened.
-                Err(ErrorCode::Exist) if !flags.contains(OpenFlags::EXCLUSIVE) => {}
-                Err(CHANGED) => {}
-                opened => return opened,
-            }
-        }
-        Err(ErrorCode::Busy)
-    }
-
-    async fn open_once(
-        &self,
-        path: &str,
-        follow: bool,
-        flags: OpenFlags,
-        wanted: DescriptorFlags,
-    ) -> Result<Descriptor, ErrorCode> {
-        let wants = |flag| wanted.contains(flag);
-        let (reads, writes) = (wants(DescriptorFlags::READ), wants(DescriptorFlags::WRITE));
-        let (makes, truncates) = (flags.contains(OpenFlags::CREATE), flags.contains(OpenFlags::TRUNCATE));
-        let changes = wants(DescriptorFlags::MUTATE_DIRECTORY);
-        let how = How { reads, writes, changes, is_new: false, truncates, empties: truncates };
-        // What is to be new is not where a link leads.
-        let follow = (follow || path.ends_with('/')) && !(makes && flags.contains(OpenFlags::EXCLUSIVE));
-        let act = match (makes, how.writes || how.empties) {
-            (true, _) => Act::Create,
-            (false, true) => Act::Write,
-            (false, false) => Act::Read,
-        };
-        let entry = match self.find(act, path, follow)? {
-            Spot::Folder { dir, path } => return self.opened(how, flags, || Ok(dir), path),
-            Spot::Entry(entry) => *entry,
-        };
-        match &entry.found {
-            None if !makes => Err(ErrorCode::NoEntry),
-            None if flags.contains(OpenFlags::DIRECTORY) => Err(ErrorCode::Invalid),
-            None if entry.as_folder => Err(ErrorCode::IsDirectory),
-            None => self.create(entry, how).await,
-            Some(_) if makes && flags.contains(OpenFlags::EXCLUSIVE) => Err(ErrorCode::Exist),
-            Some(found) if found.is_dir() => {
-                let Entry { parent, name, path, .. } = entry;
-                self.opened(how, flags, || Ok(Arc::new(parent.open_dir_nofollow(name).map_err(io)?)), path)
-            }
-            Some(_) if entry.as_folder || flags.contains(OpenFlags::DIRECTORY) => Err(ErrorCode::NotDirectory),
-            Some(found) if found.is_symlink() => Err(ErrorCode::Loop),
-            Some(found) if !found.is_file() => {
-                Err(self.share.never(act, &entry.path, "it is neither a file nor a folder"))
-            }
-            Some(found) => {
-                let length = found.len();
-                self.take(entry, how, makes, length).await
-            }
-        }
-    }
-
-    /// A folder, opened.
-    fn opened(
-        &self,
-        how: How,
-        flags: OpenFlags,
-        open: impl FnOnce() -> Result<Arc<Dir>, ErrorCode>,
-        path: String,
-    ) -> Result<Descriptor, ErrorCode> {
-        if flags.contains(OpenFlags::EXCLUSIVE) {
-            return Err(ErrorCode::Exist);
-        }
-        if how.writes || how.empties || flags.contains(OpenFlags::CREATE) {
-            return Err(ErrorCode::IsDirectory);
-        }
-        let place = Some(Arc::new(self.share.desk.place(1)?));
-        let dir = open()?;
-        Ok(Descriptor::Folder(Folder { share: self.share.clone(), dir, path, changes: how.changes, _place: place }))
-    }
-
-    /// A file that was not there.
-    async fn create(&self, entry: Entry, how: How) -> Result<Descriptor, ErrorCode> {
-        let Share { desk, .. } = &*self.share;
-        self.share.allows(Act::Create, &entry.path)?;
-        let place = desk.place(1)?;
-        self.share.take_file(Act::Create, &entry.path)?;
-        let passage = self.share.pass(Act::Create, &entry.path, None).await?;
-        let Entry { parent, name, path, .. } = entry;
-        let how = How { is_new: true, truncates: false, empties: false, ..how };
-        let file = desk.change([passage], || file(&parent, &name, how))?;
-        Ok(Descriptor::File(Arc::new(Opened::new(&self.share, path, file, (how.reads, how.writes), place))))
-    }
-
-    /// A file that is there.
-    async fn take(&self, entry: Entry, how: How, makes: bool, length: u64) -> Result<Descriptor, ErrorCode> {
-        let Share { desk, .. } = &*self.share;
-        // What is empty already is not changed by being emptied.
-        let how = How { empties: how.empties && length > 0, ..how };
-        if how.empties {
-            self.share.allows(Act::Write, &entry.path)?;
-        }
-        if how.writes {
-            self.share.allows(Act::Append, &entry.path)?;
-        }
-        if how.reads {
-            self.share.allows(Act::Read, &entry.path)?;
-        }
-        let place = desk.place(1)?;
-        let mut passages = Vec::new();
-        if how.reads {
-            passages.push(self.share.pass(Act::Read, &entry.path, None).await?);
-        }
-        if how.empties {
-            passages.push(self.share.pass(Act::Write, &entry.path, Some("emptied".into())).await?);
-        }
-        let Entry { parent, name, path, .. } = entry;
-        let file = desk.change(passages, || file(&parent, &name, how)).map_err(|code| match code {
-            // Somebody else has deleted it meanwhile, so now it is there to be made.
-            ErrorCode::NoEntry if makes => CHANGED,
-            code => code,
-        })?;
-        let opened = Opened::new(&self.share, path, file, (how.reads, how.writes), place);
-        if how.empties {
-            opened.emptied();
-        }
-        Ok(Descriptor::File(Arc::new(opened)))
     }
 
     pub(super) async fn make(&self, path: &str) -> Result<(), ErrorCode> {
@@ -315,6 +170,13 @@ impl Folder {
         if stays_inside(folder, &text) { Ok(text) } else { Err(self.share.outside(Act::List, &entry.path)) }
     }
 
+    /// What may be done with it, and for what it was opened.
+    pub(super) fn flags(&self) -> DescriptorFlags {
+        let changes = self.changes && self.share.grant.access >= Act::Create.needs();
+        let changes = if changes { DescriptorFlags::MUTATE_DIRECTORY } else { DescriptorFlags::empty() };
+        DescriptorFlags::READ | changes
+    }
+
     pub(super) fn metadata(&self) -> Result<Metadata, ErrorCode> {
         self.dir.dir_metadata().map_err(io)
     }
@@ -355,25 +217,4 @@ impl Entry {
         let found = self.found.as_ref().ok_or(ErrorCode::NoEntry)?;
         if self.as_folder && !found.is_dir() { Err(ErrorCode::NotDirectory) } else { Ok(found) }
     }
-}
-
-/// Opens a file by its name alone. What it turns out to be may be something else than what was found a moment ago, and must not
-/// keep us waiting.
-fn file(parent: &Dir, name: &str, how: How) -> Result<File, ErrorCode> {
-    let mut options = OpenOptions::new();
-    options.read(how.reads || !how.writes).write(how.writes || how.empties || how.is_new).create_new(how.is_new);
-    options.follow(FollowSymlinks::No).nonblock(true);
-    let file = parent.open_with(name, &options).map_err(io)?;
-    let found = file.metadata().map_err(io)?;
-    if !found.is_file() {
-        return Err(ErrorCode::NotPermitted);
-    }
-    // It was empty when leave was asked for.
-    if how.truncates && !how.empties && found.len() > 0 {
-        return Err(CHANGED);
-    }
-    if how.empties {
-        file.set_len(0).map_err(io)?;
-    }
-    Ok(file)
 }

@@ -18,7 +18,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoEr
 use super::View;
 use super::file::{Opened, To};
 use super::folder::{Descriptor, Folder};
-use super::grant::{Act, no_folder};
+use super::grant::no_folder;
 use super::list::Listing;
 use super::stream::{Input, Output};
 use super::times;
@@ -142,19 +142,10 @@ impl HostDescriptor for View<'_> {
     }
 
     async fn get_flags(&mut self, descriptor: Theirs) -> FsResult<DescriptorFlags> {
-        let (reads, writes, changes) = match self.table.get(&ours(&descriptor))? {
-            Descriptor::File(file) => (file.reads, file.writes, false),
-            Descriptor::Folder(folder) => {
-                (true, false, folder.changes && folder.share.grant.access >= Act::Create.needs())
-            }
-        };
-        let set = [
-            (reads, DescriptorFlags::READ),
-            (writes, DescriptorFlags::WRITE),
-            (changes, DescriptorFlags::MUTATE_DIRECTORY),
-        ];
-        let set = set.into_iter().filter(|(is_set, _)| *is_set);
-        Ok(set.fold(DescriptorFlags::empty(), |flags, (_, flag)| flags | flag))
+        Ok(match self.table.get(&ours(&descriptor))? {
+            Descriptor::File(file) => file.flags()?,
+            Descriptor::Folder(folder) => folder.flags(),
+        })
     }
 
     async fn get_type(&mut self, descriptor: Theirs) -> FsResult<DescriptorType> {

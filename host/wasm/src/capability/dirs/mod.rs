@@ -4,7 +4,8 @@
 //! The parts, as other capabilities have them: the **grant** says which folders there are and what may be done in each
 //! ([`grant`], and the settings in `toolpost_core::catalog::grants`); the **driver** opens them, once for all attempts
 //! ([`driver`]); the **handle** is what one attempt has of both, with its [`desk`], where the work is done; and the
-//! **interface** turns what a guest asks for into what is done with a [`folder`], a [`file`], a [`stream`] or a [`list`].
+//! **interface** turns what a guest asks for into what is done with a [`folder`], a [`file`] that it was asked to [`open`], a
+//! [`stream`] or a [`list`].
 //!
 //! What is kept from a tool by `deny` is found by the way that is really gone ([`walk`]). It cannot be found by what a name stands
 //! for: a second name (a hard link) that somebody else has given a denied file is another path, and so is the place to which
@@ -23,6 +24,7 @@ mod walk;
 mod file;
 mod folder;
 mod list;
+mod open;
 mod stream;
 mod times;
 

@@ -17,6 +17,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 const PATH_BYTES_MAX: usize = 4_096;
 const NAME_BYTES_MAX: usize = 255;
 
+/// The longest path from the granted folder on: what a tool makes goes as deep as it likes, from one folder to the next.
+const WAY_BYTES_MAX: usize = 16 << 10;
+
 /// Symbolic links on one way, and folders that are opened on it.
 const LINKS_MAX: usize = 40;
 const STEPS_MAX: usize = 1_024;
@@ -86,6 +89,9 @@ struct Walk<'a> {
 pub(super) fn walk(base: &Arc<Dir>, above: &str, deny: &Denied, path: &str, follow: bool) -> Result<Spot, Lost> {
     if path.is_empty() {
         return Err(Lost::Failed(ErrorCode::NoEntry));
+    }
+    if above.len() + path.len() > WAY_BYTES_MAX {
+        return Err(Lost::Failed(ErrorCode::NameTooLong));
     }
     let (names, rest) = (Vec::new(), VecDeque::new());
     let (dir, as_folder, goes_in, links, steps) = (base.clone(), false, false, 0, 0);
@@ -211,4 +217,22 @@ pub(super) fn stays_inside(folder: &str, text: &str) -> bool {
                 true
             }
         })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    #[test]
+    fn a_way_goes_only_so_deep() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Arc::new(Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap());
+        let found = |depth: usize| walk(&dir, &"f/".repeat(depth), &Denied::default(), "a", true);
+        assert!(matches!(found(8_000), Ok(Spot::Entry(entry)) if entry.found.is_none()));
+        assert_eq!(found(9_000).err(), Some(Lost::Failed(ErrorCode::NameTooLong)));
+    }
 }
