@@ -30,6 +30,6 @@ fmt:
 guests *NAMES:
     guest-examples/build.sh {{NAMES}}
 
-# Build all guests, also those with a large runtime (JavaScript, Python)
+# Build all guests, also those in C, and those with a large runtime (JavaScript, Python)
 guests-all:
     guest-examples/build.sh --all
