@@ -13,7 +13,7 @@ export LC_ALL=C
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 ROOT=$(dirname "$HERE")
 PREBUILT=$HERE/prebuilt
-RUST_GUESTS=(text pi divide kitchen hostile nap fetch orders files disk notes keys database transact signer delegate busy)
+RUST_GUESTS=(text pi divide kitchen hostile nap fetch orders files disk notes keys database transact signer delegate busy weather mail)
 C_GUESTS=(posix libc-tests)
 OTHER_GUESTS=(greet-js greet-py)
 TOOLCHAIN=${TOOLPOST_GUEST_TOOLCHAIN:-$HOME/.cache/toolpost/guest-toolchain}
@@ -107,7 +107,7 @@ copy_wit() { install -m 644 "$HERE/$1/wit/world.wit" "$PREBUILT/$1.wit"; }
 sources_hash() { # $1: name
   local roots=("guest-examples/$1")
   if is_in "$1" "${RUST_GUESTS[@]}"; then
-    roots+=(guest-examples/toolpost-guest guest-examples/Cargo.lock guest-examples/Cargo.toml wit)
+    roots+=(guest-examples/toolpost-guest guest-examples/json-service guest-examples/Cargo.lock guest-examples/Cargo.toml wit)
   fi
   (
     cd "$ROOT"

@@ -125,6 +125,7 @@ pub fn sources_hash(guest: &str) -> String {
     collect(&guests.join(guest), &mut files);
     if guests.join(guest).join("Cargo.toml").is_file() {
         collect(&guests.join("toolpost-guest"), &mut files);
+        collect(&guests.join("json-service"), &mut files);
         collect(&root().join("wit"), &mut files);
         files.extend([guests.join("Cargo.toml"), guests.join("Cargo.lock")]);
     }

@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 19] = [
+const GUESTS: [&str; 21] = [
     "text",
     "pi",
     "divide",
@@ -26,6 +26,8 @@ const GUESTS: [&str; 19] = [
     "signer",
     "delegate",
     "busy",
+    "weather",
+    "mail",
 ];
 
 /// The page of a run in an empty folder.

@@ -169,6 +169,16 @@ fn busy_is_built_from_its_sources() {
 }
 
 #[test]
+fn weather_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("weather");
+}
+
+#[test]
+fn mail_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("mail");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }
