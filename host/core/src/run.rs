@@ -211,6 +211,12 @@ impl Attempt {
         self.gate.keep_from(why);
     }
 
+    /// Whether it is over: from here on a driver does nothing for it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.gate.check().is_err()
+    }
+
     /// Notes what would help the tool, should it fail: it looked for what it was not granted, and found nothing there.
     pub fn hint(&self, help: String) {
         self.gate.hint(help);

@@ -210,8 +210,8 @@ proptest! {
             for path in ["", "x", "y", "x/y", "xx", "xx/y", "x/z/y", "x/z/w"] {
                 let url = Url::parse(&format!("https://{host}/{path}")).unwrap();
                 for method in ["GET", "POST"] {
-                    let Some(now) = counting(&is.net, method, &url) else { continue };
-                    let before = counting(&was.net, method, &url);
+                    let Some(now) = counting(&is.net.http, method, &url) else { continue };
+                    let before = counting(&was.net.http, method, &url);
                     prop_assert!(before.is_some(), "{} {}: {:?}", method, url, changes);
                     let before = before.unwrap();
                     prop_assert!(before.private || !now.private, "{} {}: {:?}", method, url, changes);

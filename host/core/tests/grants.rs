@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use serde_json::{Value, json};
-use toolpost_core::catalog::grants::{Denied, Destination, DirAccess, GrantSettings, Grants, KvAccess};
+use toolpost_core::catalog::grants::{Denied, Destination, DirAccess, GrantSettings, Grants, KvAccess, NetGrants};
 use toolpost_core::{EffectClass, Native};
 use url::Url;
 
@@ -149,7 +149,10 @@ fn a_grant_is_read_whole_or_not_at_all() {
 fn the_grants_of_a_tool_take_the_place_of_its_components() {
     let above = grants(json!([{"to": "https://a.org/**"}])).unwrap();
     assert_eq!(above.clone().with(&GrantSettings::default()), above);
-    assert_eq!(above.with(&GrantSettings { net: Some(Vec::new()), ..GrantSettings::default() }), Grants::default());
+    assert_eq!(
+        above.with(&GrantSettings { net: Some(NetGrants::default()), ..GrantSettings::default() }),
+        Grants::default()
+    );
 }
 
 #[test]

@@ -305,17 +305,18 @@ impl Component {
     /// There is such a grant; the error names it.
     pub fn takes(&self, grants: &Grants, databases: &Databases) -> Result<(), String> {
         let useless = |key: &str, interface: &str| {
-            Err(format!("`grants.{key}` is of no use to it: it does not import `{interface}`; take the grant out"))
+            Err(format!("`{key}` is of no use to it: it does not import `{interface}`; take the grant out"))
         };
         let kinds = [
-            ("net", grants.net.is_empty(), "wasi:http/outgoing-handler"),
-            ("dirs", grants.dirs.is_empty(), "wasi:filesystem/preopens"),
-            ("kv", grants.kv.is_empty(), "wasi:keyvalue/store"),
-            ("sql", grants.sql.is_empty(), "toolpost:sql/sql"),
-            ("env", grants.env.is_empty(), "wasi:cli/environment"),
-            ("config", grants.config.is_empty(), "wasi:config/store"),
-            ("secrets", grants.secrets.is_empty(), "toolpost:secrets/secrets"),
-            ("tools", grants.tools.is_empty(), "toolpost:tools/tools"),
+            ("grants.net", grants.net.http.is_empty(), "wasi:http/outgoing-handler"),
+            ("tcp` in `grants.net", grants.net.tcp.is_empty(), "wasi:sockets/tcp"),
+            ("grants.dirs", grants.dirs.is_empty(), "wasi:filesystem/preopens"),
+            ("grants.kv", grants.kv.is_empty(), "wasi:keyvalue/store"),
+            ("grants.sql", grants.sql.is_empty(), "toolpost:sql/sql"),
+            ("grants.env", grants.env.is_empty(), "wasi:cli/environment"),
+            ("grants.config", grants.config.is_empty(), "wasi:config/store"),
+            ("grants.secrets", grants.secrets.is_empty(), "toolpost:secrets/secrets"),
+            ("grants.tools", grants.tools.is_empty(), "toolpost:tools/tools"),
         ];
         let asks_for = |interface: &str| self.asks_for(&format!("{interface}@"));
         if let Some((key, _, interface)) = kinds.iter().find(|(_, none, interface)| !none && !asks_for(interface)) {

@@ -113,14 +113,14 @@ impl Power {
     #[must_use]
     pub fn is_closed(self, grants: &Grants) -> bool {
         match self {
-            Power::Sockets => true,
+            Power::Sockets => grants.net.tcp.is_empty(),
             Power::Environment => grants.env.is_empty(),
             Power::Config => grants.config.is_empty(),
             Power::Secrets => grants.secrets.is_empty(),
             Power::Reveal => !grants.secrets.iter().any(|grant| grant.reveal),
             Power::Files => grants.dirs.is_empty(),
             Power::Keys => grants.kv.is_empty(),
-            Power::Http => grants.net.is_empty(),
+            Power::Http => grants.net.http.is_empty(),
             Power::Databases => grants.sql.is_empty(),
             Power::Tools => grants.tools.is_empty(),
             _ => false,
@@ -137,6 +137,7 @@ impl Power {
             Power::Tools if !grants.tools.is_empty() => EffectClass::Reads,
             Power::Files => grants.dirs_effect().unwrap_or(EffectClass::Pure),
             Power::Keys => grants.kv_effect().unwrap_or(EffectClass::Pure),
+            Power::Sockets => grants.tcp_effect().unwrap_or(EffectClass::Pure),
             Power::Http => grants.net_effect().unwrap_or(EffectClass::Pure),
             Power::Databases => grants.sql_effect().unwrap_or(EffectClass::Pure),
             Power::Secrets | Power::Reveal => grants.secrets_effect().unwrap_or(EffectClass::Pure),

@@ -24,6 +24,7 @@ pub struct State {
     /// It goes before the table: a request that the guest has left half done must not look finished.
     net: Option<capability::net::Handle>,
     client: Arc<Client>,
+    sockets: Option<capability::sockets::Handle>,
     /// It goes before the table, too: nothing is changed behind the end.
     dirs: Option<capability::dirs::Handle>,
     kv: Option<capability::kv::Handle>,
@@ -47,6 +48,7 @@ impl State {
             prepared,
             net: None,
             client: client.clone(),
+            sockets: None,
             dirs: None,
             kv: None,
             sql: None,
@@ -75,6 +77,13 @@ impl State {
     /// What an interface of the embedding program keeps for this attempt, made when it is first asked for.
     pub fn own<T: Clone + Default + Send + Sync + 'static>(&mut self) -> &mut T {
         self.own.get_or_insert_with(T::default)
+    }
+
+    /// The granted connections.
+    pub(crate) fn connections(&mut self) -> capability::sockets::View<'_> {
+        self.turns.enter();
+        let handle = self.sockets.get_or_insert_with(|| capability::sockets::Handle::new(&self.attempt, &self.client));
+        capability::sockets::View { handle, table: &mut self.table }
     }
 
     /// The granted folders.

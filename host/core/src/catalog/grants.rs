@@ -3,12 +3,14 @@
 
 mod compare;
 mod dirs;
+mod entries;
 mod inject;
 mod kv;
 mod net;
 mod only;
 mod secrets;
 mod sql;
+mod tcp;
 mod template;
 mod variables;
 
@@ -26,12 +28,14 @@ use crate::effect::EffectClass;
 
 pub use self::compare::{GrantChange, Way};
 pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
+pub use self::entries::NetGrants;
 pub use self::inject::{Basic, Inject};
 pub use self::kv::{KeyPrefix, KvAccess, KvGrant, KvName};
 pub use self::net::{Destination, Methods, NetGrant, method_effect};
 pub use self::only::Only;
 pub use self::secrets::SecretGrant;
 pub use self::sql::{SqlAccess, SqlGrant};
+pub use self::tcp::{Endpoint, TcpGrant, host_name};
 pub use self::template::{Piece, Template};
 pub use self::variables::Variables;
 
@@ -40,9 +44,9 @@ pub use self::variables::Variables;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantSettings {
-    /// Where requests over HTTP may go. Default: nowhere.
-    #[serde(default, deserialize_with = "inject::sound")]
-    pub net: Option<Vec<NetGrant>>,
+    /// Where requests over HTTP and connections over TCP may go. Default: nowhere.
+    #[serde(default)]
+    pub net: Option<NetGrants>,
     /// The folders that tools may use. Default: none.
     #[serde(default, deserialize_with = "dirs::in_different_places")]
     pub dirs: Option<Vec<DirGrant>>,
@@ -74,9 +78,9 @@ pub struct GrantSettings {
 /// What a tool has been granted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Grants {
-    /// Where requests over HTTP may go.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub net: Vec<NetGrant>,
+    /// Where requests over HTTP and connections over TCP may go.
+    #[serde(skip_serializing_if = "NetGrants::is_empty")]
+    pub net: NetGrants,
     /// The folders that it may use.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dirs: Vec<DirGrant>,
@@ -120,10 +124,17 @@ impl Grants {
         }
     }
 
-    /// How far a tool may reach with the network that it has been granted; nothing without such a grant.
+    /// How far a tool may reach with the requests over HTTP that it has been granted; nothing without such a grant.
     #[must_use]
     pub fn net_effect(&self) -> Option<EffectClass> {
-        self.net.iter().map(|grant| grant.methods.effect()).max()
+        self.net.http.iter().map(|grant| grant.methods.effect()).max()
+    }
+
+    /// How far a tool may reach with the connections over TCP that it has been granted; nothing without such a grant. What it
+    /// sends over one, nobody but the other side understands.
+    #[must_use]
+    pub fn tcp_effect(&self) -> Option<EffectClass> {
+        (!self.net.tcp.is_empty()).then_some(EffectClass::Open)
     }
 
     /// How far a tool may reach with the folders that it has been granted; nothing without one.
@@ -134,7 +145,7 @@ impl Grants {
 
     /// The texts with secrets that the host sends in the tool's place, and never shows it.
     pub fn injected(&self) -> impl Iterator<Item = &Template> {
-        self.net.iter().flat_map(|grant| grant.inject.templates())
+        self.net.http.iter().flat_map(|grant| grant.inject.templates())
     }
 
     /// All texts with secrets that the host fills in for the tool.
@@ -184,7 +195,8 @@ impl Grants {
     /// The grants, a line for each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let net = self.net.iter().map(|grant| format!("net {grant}"));
+        let http = self.net.http.iter().map(|grant| format!("net {grant}"));
+        let net = http.chain(self.net.tcp.iter().map(|grant| format!("net {grant}")));
         let dirs = self.dirs.iter().map(|grant| format!("dirs {grant}"));
         let kv = self.kv.iter().map(|grant| format!("kv {grant}"));
         let sql = self.sql.iter().map(|grant| format!("sql {grant}"));

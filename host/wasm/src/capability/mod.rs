@@ -9,6 +9,7 @@ pub(crate) mod dirs;
 pub(crate) mod kv;
 pub(crate) mod net;
 pub(crate) mod secrets;
+pub(crate) mod sockets;
 pub(crate) mod sql;
 pub(crate) mod tools;
 pub(crate) mod words;
@@ -54,6 +55,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     wasi::link(linker)?;
     dirs::link(linker)?;
     net::link(linker)?;
+    sockets::link(linker)?;
     kv::link(linker)?;
     sql::link(linker)?;
     secrets::link(linker)?;

@@ -1,6 +1,6 @@
-//! WASI 0.2, with nothing granted: no arguments, no sockets, no standard input, and of an environment what was granted. Clocks and random numbers
-//! work. Standard output and standard error go into the call's report, as far as they are kept. Files are not here: they are a
-//! capability of their own.
+//! WASI 0.2, with nothing granted: no arguments, no UDP, no standard input, and of an environment what was granted. Clocks and
+//! random numbers work. Standard output and standard error go into the call's report, as far as they are kept. Files are not
+//! here, nor are connections over TCP: they are capabilities of their own.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,13 +40,10 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, State::cli)?;
     cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    sockets::tcp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
-    sockets::tcp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
     sockets::udp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
     sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
     sockets::instance_network::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
-    sockets::network::add_to_linker::<_, WasiSockets>(linker, &LinkOptions::default(), State::sockets)?;
-    sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(linker, State::sockets)
+    sockets::network::add_to_linker::<_, WasiSockets>(linker, &LinkOptions::default(), State::sockets)
 }
 
 pub(crate) fn context(attempt: &Attempt, words: &Words) -> WasiCtx {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use url::Host;
 
 use super::net::{HostPattern, path_matches, segment_matches};
-use super::{Destination, DirGrant, Grants, KvGrant, NetGrant, Only, SecretGrant, SqlGrant, Variables};
+use super::{Destination, DirGrant, Grants, KvGrant, NetGrant, Only, SecretGrant, SqlGrant, TcpGrant, Variables};
 use crate::check::authorize::Pattern;
 
 /// Whether a change lets a tool do more.
@@ -52,9 +52,10 @@ impl Grants {
     /// host puts into requests only what comes from secrets by name. Any other text may be one itself.
     #[must_use]
     pub fn recorded(mut self) -> Self {
-        for grant in &mut self.net {
+        for grant in &mut self.net.http {
             grant.inject.mask();
         }
+        self.net.tcp.sort_by(|one, other| one.tcp.cmp(&other.tcp));
         self.env.mask();
         self.config.mask();
         self.dirs.sort_by(|one, other| one.guest.cmp(&other.guest));
@@ -68,7 +69,9 @@ impl Grants {
     /// What is another one in these grants than it was.
     #[must_use]
     pub fn changes_since(&self, was: &Grants) -> Vec<GrantChange> {
-        let mut changes = net(&was.net, &self.net);
+        let mut changes = net(&was.net.http, &self.net.http);
+        let place = |grant: &TcpGrant| grant.tcp.to_string();
+        changes.extend(each(&was.net.tcp, &self.net.tcp, place, |grant| format!("net {grant}"), TcpGrant::is_within));
         let folder = |grant: &DirGrant| grant.guest.as_str().to_owned();
         let bucket = |grant: &KvGrant| grant.bucket.as_str().to_owned();
         let database = |grant: &SqlGrant| grant.database.clone();
@@ -196,6 +199,16 @@ impl NetGrant {
             && (wide.private || !self.private)
             && (self.inject.is_empty() || self.inject == wide.inject)
             && keeps_only(self.only.as_ref(), wide.only.as_ref())
+    }
+}
+
+impl TcpGrant {
+    fn is_within(&self, wide: &TcpGrant) -> bool {
+        self.tcp == wide.tcp
+            && self.max_connections <= wide.max_connections
+            && self.max_bytes.0 <= wide.max_bytes.0
+            && self.timeout.0 <= wide.timeout.0
+            && (wide.private || !self.private)
     }
 }
 

@@ -95,24 +95,20 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String
     Ok(headers)
 }
 
-/// Reads grants of the network, and lets no secret go where anybody on the way can read it, nor two in one place.
-pub(super) fn sound<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<NetGrant>>, D::Error> {
-    let grants = Option::<Vec<NetGrant>>::deserialize(deserializer)?;
-    for grant in grants.iter().flatten() {
+/// Lets no secret go where anybody on the way can read it, nor two in one place.
+pub(super) fn sound(grants: &[NetGrant]) -> Result<(), String> {
+    for grant in grants {
         if let Some(name) = grant.inject.said_twice() {
-            return Err(D::Error::custom(format!(
-                "the header `{name}` is set twice for `{}`: once is enough",
-                grant.to
-            )));
+            return Err(format!("the header `{name}` is set twice for `{}`: once is enough", grant.to));
         }
         let named = grant.private || grant.to.names_own_address();
         if grant.to.is_open_to_read() && !named && !grant.inject.is_empty() {
-            return Err(D::Error::custom(format!(
+            return Err(format!(
                 "what is injected for `{}` could be read on the way: write `https`, or `private = true` for a destination \
                  in a network of your own",
                 grant.to
-            )));
+            ));
         }
     }
-    Ok(grants)
+    Ok(())
 }

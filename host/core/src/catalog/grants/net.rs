@@ -24,39 +24,41 @@ const REQUESTS_MOST: u64 = 1_000_000;
 const BODY_BYTES_MOST: u64 = 1 << 30;
 
 /// Requests over HTTP to one destination.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+///
+/// It is read as one of [`NetGrants`](super::NetGrants).
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetGrant {
     /// Where to, for example "https://*.example.com:443/v1/**"; must be given.
     pub to: Destination,
     /// The methods. Default ["GET", "HEAD"].
-    #[serde(default)]
+    #[schemars(default)]
     pub methods: Methods,
     /// Length of the body of a request, up to "1 GiB". Default "8 MiB".
-    #[serde(default = "body_bytes", deserialize_with = "body_bytes_within", serialize_with = "plain_bytes")]
-    #[schemars(schema_with = "bytes_between::<0, BODY_BYTES_MOST>")]
+    #[serde(serialize_with = "plain_bytes")]
+    #[schemars(default = "body_bytes", schema_with = "bytes_between::<0, BODY_BYTES_MOST>")]
     pub max_request: Bytes,
     /// Length of the body of a response, up to "1 GiB". Default "8 MiB".
-    #[serde(default = "body_bytes", deserialize_with = "body_bytes_within", serialize_with = "plain_bytes")]
-    #[schemars(schema_with = "bytes_between::<0, BODY_BYTES_MOST>")]
+    #[serde(serialize_with = "plain_bytes")]
+    #[schemars(default = "body_bytes", schema_with = "bytes_between::<0, BODY_BYTES_MOST>")]
     pub max_response: Bytes,
     /// Requests of one attempt, 1 to 1000000. Default 100.
-    #[serde(default = "requests", deserialize_with = "requests_within")]
-    #[schemars(range(min = 1, max = REQUESTS_MOST))]
+    #[schemars(default = "requests", range(min = 1, max = REQUESTS_MOST))]
     pub max_requests: u32,
     /// How long the other side may take to be connected to, to begin its answer, and between two parts of it. Default "10s".
-    #[serde(default = "timeout", serialize_with = "plain_span")]
-    #[schemars(with = "Span")]
+    #[serde(serialize_with = "plain_span")]
+    #[schemars(default = "timeout", with = "Span")]
     pub timeout: Span,
     /// Whether the destination may lie in a private network or on this machine. Default false.
-    #[serde(default)]
+    #[schemars(default)]
     pub private: bool,
     /// Whether requests that may change something carry the call's `Idempotency-Key`. Default false.
-    #[serde(default)]
+    #[schemars(default)]
     pub idempotency_key: bool,
     /// What the host puts into each request and the tool never sees: `headers`, `query` and `basic`, with secrets of the host.
     /// Over `https` only, but for destinations on this machine or in a private network that are named as such.
-    #[serde(default, skip_serializing_if = "Inject::is_empty")]
+    #[serde(skip_serializing_if = "Inject::is_empty")]
+    #[schemars(default)]
     pub inject: Inject,
     /// The argument that names what a call may reach of it, for example "${args.url}". It is a URL; without a query of its own, every query of it. Default: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -335,24 +337,24 @@ pub(super) fn segment_matches(pattern: &str, segment: &str) -> bool {
     }
 }
 
-fn body_bytes() -> Bytes {
+pub(super) fn body_bytes() -> Bytes {
     Bytes(ByteSize::mib(8).as_u64())
 }
 
-fn requests() -> u32 {
+pub(super) fn requests() -> u32 {
     100
 }
 
-fn timeout() -> Span {
+pub(super) fn timeout() -> Span {
     Span(Duration::from_secs(10))
 }
 
-fn body_bytes_within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+pub(super) fn body_bytes_within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
     let bytes = bytes_within::<_, 0, BODY_BYTES_MOST>(deserializer)?;
     Ok(bytes.unwrap_or_else(body_bytes))
 }
 
-fn requests_within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+pub(super) fn requests_within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let number = number_within::<_, _, 1, REQUESTS_MOST>(deserializer)?;
     Ok(number.unwrap_or_else(requests))
 }

@@ -71,8 +71,11 @@ fn is_text(shape: &Shape) -> bool {
 impl Grants {
     /// What calls are narrowed to: the grant in a few words, and the argument.
     fn narrowed(&self) -> impl Iterator<Item = (String, &Only)> {
-        let net =
-            self.net.iter().filter_map(|grant| grant.only.as_ref().map(|only| (format!("net {}", grant.to), only)));
+        let net = self
+            .net
+            .http
+            .iter()
+            .filter_map(|grant| grant.only.as_ref().map(|only| (format!("net {}", grant.to), only)));
         let dirs = self
             .dirs
             .iter()

@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::Verifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::{Position, Url};
@@ -40,7 +40,7 @@ const STREAM_BYTES_MAX: u32 = 128 << 10;
 const PING_AFTER: Duration = Duration::from_secs(15);
 
 /// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 8;
+pub(crate) const ADDRESSES_MAX: usize = 8;
 
 /// How a host reaches the network.
 #[derive(Clone, Default)]
@@ -69,9 +69,14 @@ impl std::fmt::Debug for NetOptions {
     }
 }
 
+/// Connections over TCP that all tools together hold. Each is an open file of this process.
+const CONNECTIONS_MAX: usize = 256;
+
 /// The network, for all instances.
 pub(crate) struct Client {
-    resolver: Arc<dyn Resolver>,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    /// Room for connections over TCP that tools hold themselves.
+    pub(crate) connections: Arc<Semaphore>,
     roots: Vec<CertificateDer<'static>>,
     tls: OnceCell<Result<TlsConnector, String>>,
     pool: Arc<Pool>,
@@ -129,6 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 impl Client {
     pub(crate) fn new(options: &NetOptions) -> Self {
         Client {
+            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             resolver: options.resolver.clone().unwrap_or_else(|| Arc::new(System::default())),
             roots: options.roots.iter().map(|root| CertificateDer::from(root.clone())).collect(),
             tls: OnceCell::new(),

@@ -42,7 +42,7 @@ fn climbs(path: &str) -> bool {
 /// The grant that covers a request, by a call with these arguments.
 pub(super) fn covering<'g>(call: &'g AcceptedCall, method: &str, url: &Url) -> Option<(usize, &'g NetGrant)> {
     let covers = |grant: &NetGrant| grant.methods.allows(method) && grant.to.covers(url);
-    let grants = call.tool.grants.net.iter().enumerate();
+    let grants = call.tool.grants.net.http.iter().enumerate();
     grants.into_iter().find(|(_, grant)| covers(grant) && is_meant(grant, &call.arguments, url))
 }
 
@@ -104,7 +104,8 @@ pub(super) fn denied(tool: &Tool, method: &str, url: &Url) -> CallError {
     let grant = format!("{{ to = \"{to}\", methods = [\"{method}\"] }}");
     let help = tool.allowing("net", &grant, !tool.grants.net.is_empty());
     let message = format!("the tool may not send `{method} {to}`");
-    if let Some(grant) = tool.grants.net.iter().find(|grant| grant.methods.allows(method) && grant.to.covers(url)) {
+    if let Some(grant) = tool.grants.net.http.iter().find(|grant| grant.methods.allows(method) && grant.to.covers(url))
+    {
         let only = grant.only.as_ref().map(ToString::to_string).unwrap_or_default();
         let help =
             format!("the grant of `{}` has `only = \"{only}\"`: the URL must be the one in the argument", grant.to);

@@ -95,7 +95,7 @@ impl Handle {
         Handle {
             attempt: attempt.clone(),
             client: client.clone(),
-            sent: vec![0; attempt.call.tool.grants.net.len()],
+            sent: vec![0; attempt.call.tool.grants.net.http.len()],
             changes: 0,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             made: Arc::default(),
