@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 21] = [
+const GUESTS: [&str; 22] = [
     "text",
     "pi",
     "divide",
@@ -28,6 +28,7 @@ const GUESTS: [&str; 21] = [
     "busy",
     "weather",
     "mail",
+    "line",
 ];
 
 /// The page of a run in an empty folder.

@@ -179,6 +179,11 @@ fn mail_is_built_from_its_sources() {
 }
 
 #[test]
+fn line_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("line");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }

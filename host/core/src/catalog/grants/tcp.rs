@@ -24,7 +24,7 @@ const BYTES_MOST: u64 = 1 << 40;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpGrant {
-    /// Where to, a name or an address and a port, for example "db.internal:5432" or "[::1]:5432"; must be given.
+    /// Where to, a name or an address and a port, for example "db.internal:5432" or "10.0.0.5:5432"; must be given.
     pub tcp: Endpoint,
     /// Whether the name may lead into a private network or to this machine. Default false.
     #[schemars(default)]
