@@ -91,7 +91,9 @@ impl Running {
         let instance = exported.linked.instantiate_async(&mut self.store).await?;
         let function = instance.get_func(&mut self.store, exported.index);
         let function = function.ok_or_else(|| wasmtime::format_err!("the instance lacks the function"))?;
-        value::call(&mut self.store, function, arguments).await
+        let answer = value::call(&mut self.store, function, arguments).await?;
+        self.store.data_mut().done();
+        Ok(answer)
     }
 }
 

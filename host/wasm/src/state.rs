@@ -24,6 +24,7 @@ pub struct State {
     /// It goes before the table: a request that the guest has left half done must not look finished.
     net: Option<capability::net::Handle>,
     client: Arc<Client>,
+    /// It goes before the table, in which its connections are: what the tool has not closed must not look finished.
     sockets: Option<capability::sockets::Handle>,
     /// It goes before the table, too: nothing is changed behind the end.
     dirs: Option<capability::dirs::Handle>,
@@ -132,6 +133,13 @@ impl State {
     /// The turns of the attempt.
     pub(crate) fn turns(&self) -> &Arc<Turns> {
         &self.turns
+    }
+
+    /// The tool has given its answer.
+    pub(crate) fn done(&mut self) {
+        if let Some(sockets) = &mut self.sockets {
+            sockets.done();
+        }
     }
 
     /// Notes the fuel that the attempt has used.

@@ -85,12 +85,11 @@ impl Connection {
     }
 
     /// More was sent or received than is granted: the end of the connection.
-    fn used_up(&self, out: &mut Out) -> StreamError {
+    fn used_up(&self, out: &mut Out) {
         self.share.attempt.keep_from(self.share.used_up());
         self.close_in();
         *out = Out { pending: Bytes::new(), state: OutState::Closed };
         shutdown(&self.stream, Shutdown::Both).ok();
-        failed(io::ErrorKind::PermissionDenied.into())
     }
 
     /// Hands to the system what it takes of what is pending.
@@ -147,7 +146,11 @@ impl Connection {
                 self.close_in();
                 Err(StreamError::Closed)
             }
-            Ok(length) if !self.share.take(length) => Err(self.used_up(&mut self.out())),
+            Ok(length) if !self.share.take(length) => {
+                self.used_up(&mut self.out());
+                // No end of its own, or what has come would look like all.
+                Err(failed(io::ErrorKind::PermissionDenied.into()))
+            }
             Ok(length) => {
                 buffer.truncate(length);
                 Ok(buffer.freeze())
@@ -170,7 +173,8 @@ impl Connection {
             return Err(StreamError::trap("more was written than `check-write` had allowed"));
         }
         if !self.share.take(bytes.len()) {
-            return Err(self.used_up(&mut out));
+            self.used_up(&mut out);
+            return Err(StreamError::Closed);
         }
         out.pending = bytes;
         self.push(&mut out);
@@ -181,7 +185,7 @@ impl Connection {
 impl Drop for Connection {
     /// Where the end of its attempt cuts it off, the other side must not take what it has for all, and gets nothing more.
     fn drop(&mut self) {
-        if self.share.attempt.is_over() {
+        if self.share.is_cut() || self.share.attempt.is_over() {
             self.stream.set_zero_linger().ok();
         }
     }
@@ -199,10 +203,16 @@ impl Out {
                 self.state = OutState::Closing;
                 Err(StreamError::Closed)
             }
+            // The other side has no ear for it any more, which guests know by this.
+            OutState::Failed(error) if is_hung_up(&error) => Err(StreamError::Closed),
             OutState::Failed(error) => Err(failed(error)),
             OutState::Closed => Err(StreamError::Closed),
         }
     }
+}
+
+fn is_hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn failed(error: io::Error) -> StreamError {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytesize::ByteSize;
 use tokio::sync::Semaphore;
@@ -19,6 +19,8 @@ pub(super) struct Share {
     pub(super) room: Arc<Semaphore>,
     /// Bytes that may still be sent or received.
     left: AtomicU64,
+    /// Whether the attempt was ended before its tool was done.
+    is_cut: AtomicBool,
 }
 
 impl Share {
@@ -28,6 +30,7 @@ impl Share {
             attempt: attempt.clone(),
             room: Arc::new(Semaphore::new(grant.max_connections as usize)),
             left: AtomicU64::new(grant.max_bytes.0),
+            is_cut: AtomicBool::new(false),
         }
     }
 
@@ -38,6 +41,15 @@ impl Share {
             (false, true) => Reach::Private,
             (false, false) => Reach::Public,
         }
+    }
+
+    /// What is open now was not closed by the tool, but by the end of its attempt.
+    pub(super) fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
     }
 
     /// Bytes that may still be sent or received.

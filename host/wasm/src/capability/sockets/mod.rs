@@ -61,19 +61,40 @@ pub(crate) struct View<'a> {
     pub(crate) table: &'a mut ResourceTable,
 }
 
-/// The granted connections, as far as one attempt has them.
+/// The granted connections, as far as one attempt has them. Dropping it breaks off those that are open; where the tool was done,
+/// they end as they would with a process that ends.
 pub(crate) struct Handle {
     attempt: Attempt,
     client: Arc<Client>,
     shares: Vec<Arc<Share>>,
     /// Where the names of grants lead to.
     known: VecDeque<(IpAddr, Arc<Share>)>,
+    is_done: bool,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.shares.iter().for_each(|share| share.cut());
+        }
+    }
 }
 
 impl Handle {
     pub(crate) fn new(attempt: &Attempt, client: &Arc<Client>) -> Self {
         let shares = attempt.call.tool.grants.net.tcp.iter().map(|grant| Arc::new(Share::new(grant, attempt)));
-        Handle { attempt: attempt.clone(), client: client.clone(), shares: shares.collect(), known: VecDeque::new() }
+        Handle {
+            attempt: attempt.clone(),
+            client: client.clone(),
+            shares: shares.collect(),
+            known: VecDeque::new(),
+            is_done: false,
+        }
+    }
+
+    /// The tool has given its answer.
+    pub(crate) fn done(&mut self) {
+        self.is_done = true;
     }
 
     /// The grants of a name.
