@@ -44,6 +44,13 @@ impl Guest for Line {
         std::io::copy(&mut stream, &mut std::io::sink()).map_err(words)
     }
 
+    fn leave(host: String, port: u16, text: String) -> Result<(), String> {
+        let mut stream = TcpStream::connect((host.as_str(), port)).map_err(words)?;
+        stream.write_all(format!("{text}\n").as_bytes()).map_err(words)?;
+        std::mem::forget(stream);
+        Ok(())
+    }
+
     fn listen(port: u16) -> Result<String, String> {
         let listener = TcpListener::bind(("127.0.0.1", port)).map_err(words)?;
         let (_, from) = listener.accept().map_err(words)?;

@@ -53,6 +53,18 @@ fn a_grant_that_cannot_be_kept_is_a_fault_with_a_line() {
         "grants.net = [\n  { to = \"https://a.org/**\" },\n  { to = \"https://a.org\" },\n]",
         &["toolpost.toml:5: `https://a.org` names no path; write \"https://a.org/**\" for all of them"],
     );
+    check(r#"grants.net = [{ tcp = "db.internal:5432", max_bytes = "1 GiB" }, { to = "https://a.org/**" }]"#, &[]);
+    check(
+        r#"grants.net = [{ tcp = "db.internal:5432", max_byte = 1 }]"#,
+        &["toolpost.toml:3: unknown key `max_byte`; did you mean `max_bytes`?"],
+    );
+    check(
+        "grants.net = [\n  { to = \"https://a.org/**\" },\n  { tcp = \"db.internal\" },\n  { tcp = \"a.org:1\", methods = [\"GET\"] },\n]",
+        &[
+            "toolpost.toml:5: `db.internal` names no port; write for example \"db.internal:5432\"",
+            "toolpost.toml:6: `methods` belongs to a grant with `to`, and this is one with `tcp`",
+        ],
+    );
     check(
         "[components.a.tools.f]\ngrants.net = [{ to = \"https://*/**\" }]",
         &[

@@ -3,21 +3,23 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::line::{End, answer, by_address, by_name, exchange, listening, shouting, talking};
 use common::server::{self, Names, Server, effects, rogue};
 use common::{call, kind, prebuilt, soon, span};
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use toolpost_core::catalog::Base;
 use toolpost_core::catalog::settings::{LimitSettings, ToolSettings};
-use toolpost_core::check::approve::{Approval, Rules};
+use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question, Rules};
 use toolpost_core::guard::breaker::{Key, Status};
 use toolpost_core::guard::{GuardSettings, Guards};
-use toolpost_core::{Catalog, ErrorKind, Host};
+use toolpost_core::{Catalog, Effect, ErrorKind, Host};
 
 fn to(server: &Server) -> Value {
     json!({"host": "127.0.0.1", "port": server.address.port()})
@@ -153,23 +155,51 @@ async fn a_tool_that_ends_well_has_sent_all_that_it_wrote() {
     assert_eq!(heard.lock().unwrap()[0], (20_000_000, End::Said));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_that_does_not_let_itself_be_connected_to_is_given_up_in_time() {
-    // A server that takes nobody in, and whose queue is full.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+/// A server that takes nobody in, and those who fill its queue.
+async fn full() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let at = listener.local_addr().unwrap();
     let mut queue = Vec::new();
-    while let Ok(stream) = timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(at)).await {
+    while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(at)).await {
         queue.push(stream.unwrap());
         assert!(queue.len() < 1_000, "it has room for everybody");
     }
+    (listener, queue)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_does_not_let_itself_be_connected_to_is_given_up_in_time() {
+    let (listener, _queue) = full().await;
+    let at = listener.local_addr().unwrap();
     let host = talking(json!([{"tcp": at.to_string(), "timeout": "200ms"}]), &Arc::default());
     let given_up = timeout(Duration::from_secs(10), exchange(&host, "127.0.0.1", at.port(), "x")).await;
     let given_up = given_up.expect("in time");
     assert_eq!(answer(&given_up), Err("timed out".into()));
     assert_eq!(effects(&given_up), [format!("net.connect tcp://{at} Failed")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_was_still_on_its_way_is_indeterminate() {
+    let (listener, _queue) = full().await;
+    let at = listener.local_addr().unwrap();
+    let net = json!([{"tcp": at.to_string(), "timeout": "20s"}]);
+    let limits = LimitSettings { time: span("300ms"), ..LimitSettings::default() };
+    let host = server::granted(&prebuilt("line"), net, &limits);
+    let outcome = exchange(&host, "127.0.0.1", at.port(), "x").await;
+    assert_eq!(effects(&outcome), [format!("net.connect tcp://{at} Indeterminate")]);
+    common::assert_idle(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_tool_leaves_open_when_it_is_done_ends_as_with_a_process() {
+    let (server, heard) = listening().await;
+    let host = for_so_long(&server, "20s");
+    let outcome = call(&host, "line_leave", with(to(&server), "text", "hello")).await;
+    assert_eq!(answer(&outcome), Ok(Value::Null));
+    soon("the connection to end", || heard.lock().unwrap().len() == 1).await;
+    assert_eq!(heard.lock().unwrap()[0], (6, End::Said));
 }
 
 /// A host of `line` with such guards.
@@ -206,6 +236,31 @@ async fn a_place_that_keeps_refusing_is_left_alone_and_the_others_are_not() {
     assert_eq!(status(&Key::tool("line_exchange")), Status::Closed);
     let fine = exchange(&host, "127.0.0.1", well.address.port(), "hello").await;
     assert_eq!(answer(&fine), Ok(json!("HELLO")));
+}
+
+/// Somebody who allows whatever is asked, after a while, and remembers what it was.
+#[derive(Default)]
+struct Person(Mutex<Vec<String>>);
+
+impl Approver for Person {
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, Pass>> {
+        Box::pin(async move {
+            self.0.lock().unwrap().push(question.doing.as_ref().map(Effect::words).unwrap_or_default());
+            sleep(Duration::from_millis(500)).await;
+            Ok(Answer { choice: Choice::Allow, by: "ann".into() })
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_asked_sees_where_to_and_the_time_for_it_is_not_the_tools() {
+    let server = shouting().await;
+    let rules: Rules = serde_json::from_value(json!({"ask": [{"does": {"action": "net.connect"}}]})).unwrap();
+    let person = Arc::new(Person::default());
+    let host = for_so_long(&server, "300ms").with_approval(Approval::new(rules).then(person.clone()));
+    let outcome = exchange(&host, "127.0.0.1", server.address.port(), "hello").await;
+    assert_eq!(answer(&outcome), Ok(json!("HELLO")));
+    assert_eq!(*person.0.lock().unwrap(), [format!("net.connect tcp://{}", server.address)]);
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Destination, Endpoint, Inject, Methods, NetGrant, Only, TcpGrant, inject, net, tcp};
@@ -167,7 +169,22 @@ impl Written {
 
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Written::deserialize(deserializer)?.entry().map_err(D::Error::custom)
+        deserializer.deserialize_map(EntryVisitor)
+    }
+}
+
+/// Reads one of the list. What is wrong with it as a whole is found while it is visited: so the fault has its line.
+struct EntryVisitor;
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a grant, for example { to = \"https://api.example.com/v1/**\" } or { tcp = \"db.internal:5432\" }")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+        Written::deserialize(MapAccessDeserializer::new(map))?.entry().map_err(A::Error::custom)
     }
 }
 
