@@ -202,11 +202,13 @@ async fn no_tool_waits_for_connections_and_none_has_udp() {
     let net = json!([{"tcp": format!("127.0.0.1:{port}")}, {"tcp": "0.0.0.0:1"}]);
     let host = talking(net, &Arc::new(Names::default()));
     let outcome = call(&host, "line_listen", json!({"port": port})).await;
-    let words = "the tool may not wait for connections: no setting allows that to a tool; let it connect instead; the tool ended \
+    let words = "the tool may not wait for connections: no setting allows that to a tool; let it connect over TCP instead; the tool ended \
                  with: permission denied";
     check_denied(&outcome, words, &format!("net.listen tcp://127.0.0.1:{port} Refused"));
     let outcome = call(&host, "line_datagram", json!({"host": "127.0.0.1", "port": port, "text": "x"})).await;
-    assert_eq!(answer(&outcome), Err("permission denied".into()));
+    let words = "the tool may not use UDP: no setting allows that to a tool; let it connect over TCP instead; the tool ended with: \
+                 permission denied";
+    check_denied(&outcome, words, "net.datagram udp Refused");
     assert_eq!(udp.recv(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nothing came");
 }
 

@@ -42,6 +42,7 @@ async fn what_is_sent_is_bounded_and_what_would_be_too_much_is_not_sent() {
     let host = talking(by_address(&server, json!({"max_bytes": 100_000})), &Arc::default());
     let outcome = call(&host, "line_pour", with(to(&server), "length", 100_000)).await;
     assert_eq!(answer(&outcome), Ok(json!(100_000)));
+    soon("the first connection to end", || heard.lock().unwrap().len() == 1).await;
     let outcome = call(&host, "line_pour", with(to(&server), "length", 100_001)).await;
     let error = outcome.result.as_ref().unwrap_err();
     let at = server.address;

@@ -1,6 +1,7 @@
-//! WASI 0.2, with nothing granted: no arguments, no UDP, no standard input, and of an environment what was granted. Clocks and
+//! WASI 0.2, with nothing granted: no arguments, no standard input, and of an environment what was granted. Clocks and
 //! random numbers work. Standard output and standard error go into the call's report, as far as they are kept. Files are not
-//! here, nor are connections over TCP: they are capabilities of their own.
+//! here, nor are connections over TCP: they are capabilities of their own. Nor is the making of a socket for UDP, without which the
+//! rest of that interface is of no use.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,7 +42,6 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
     sockets::udp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
-    sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
     sockets::instance_network::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
     sockets::network::add_to_linker::<_, WasiSockets>(linker, &LinkOptions::default(), State::sockets)
 }

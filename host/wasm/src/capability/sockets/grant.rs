@@ -105,6 +105,11 @@ pub(super) fn listening(place: String) -> Effect {
     effect(EffectClass::Open, "net.listen", format!("tcp://{place}"))
 }
 
+/// To have a socket for UDP as an effect.
+pub(super) fn sending_datagrams() -> Effect {
+    effect(EffectClass::Open, "net.datagram", "udp".to_owned())
+}
+
 fn effect(class: EffectClass, action: &str, target: String) -> Effect {
     Effect { class, action: action.to_owned(), target, detail: None }
 }
@@ -130,9 +135,9 @@ pub(super) fn out_of_reach(name: &str, reach: Reach, address: IpAddr, what: &str
     CallError::new(ErrorKind::CapabilityDenied, Stage::Run, message).with_help(reach.help(address))
 }
 
-/// No tool takes connections.
-pub(super) fn closed() -> CallError {
-    let message = "the tool may not wait for connections: no setting allows that to a tool; let it connect instead";
+/// What no tool may, whatever is granted to it.
+pub(super) fn closed(what: &str) -> CallError {
+    let message = format!("the tool may not {what}: no setting allows that to a tool; let it connect over TCP instead");
     CallError::new(ErrorKind::CapabilityDenied, Stage::Run, message)
 }
 

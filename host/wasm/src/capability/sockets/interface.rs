@@ -13,8 +13,10 @@ use wasmtime_wasi::p2::bindings::sockets::network::{
     self, ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Network,
 };
 use wasmtime_wasi::p2::bindings::sockets::tcp::{self, HostTcpSocket, ShutdownType};
-use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, IoError, SocketError, SocketResult, subscribe};
+use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket, udp_create_socket};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, DynPollable, IoError, SocketError, SocketResult, UdpSocket, subscribe,
+};
 
 use super::View;
 use super::connect::connect;
@@ -42,7 +44,7 @@ impl View<'_> {
 
     /// Writes down that a tool would wait for connections.
     fn refuse_to_listen(&mut self, place: String) -> ErrorCode {
-        self.handle.attempt.refuse(grant::listening(place), grant::closed());
+        self.handle.attempt.refuse(grant::listening(place), grant::closed("wait for connections"));
         ErrorCode::AccessDenied
     }
 }
@@ -68,6 +70,13 @@ impl network::HostNetwork for View<'_> {
 impl tcp_create_socket::Host for View<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Theirs> {
         Ok(Resource::new_own(self.table.push(Socket::new(family))?.rep()))
+    }
+}
+
+impl udp_create_socket::Host for View<'_> {
+    async fn create_udp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
+        self.handle.attempt.refuse(grant::sending_datagrams(), grant::closed("use UDP"));
+        Err(ErrorCode::AccessDenied.into())
     }
 }
 

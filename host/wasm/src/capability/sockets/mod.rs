@@ -33,7 +33,7 @@ use toolpost_core::Attempt;
 use url::Host;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, ResourceTable};
-use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp, tcp_create_socket};
+use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp, tcp_create_socket, udp_create_socket};
 
 use self::grant::Share;
 use super::net::client::Client;
@@ -45,6 +45,7 @@ const KNOWN_MAX: usize = 256;
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     tcp::add_to_linker::<_, Sockets>(linker, State::connections)?;
     tcp_create_socket::add_to_linker::<_, Sockets>(linker, State::connections)?;
+    udp_create_socket::add_to_linker::<_, Sockets>(linker, State::connections)?;
     ip_name_lookup::add_to_linker::<_, Sockets>(linker, State::connections)
 }
 
