@@ -14,6 +14,9 @@ pub(crate) mod sql;
 pub(crate) mod tools;
 pub(crate) mod words;
 
+// Words of guests, in messages
+mod name;
+
 // The call itself
 mod tool;
 

@@ -9,6 +9,7 @@ use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Level, S
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
+use super::name::shown;
 use crate::state::State;
 
 mod bindings {
@@ -22,9 +23,6 @@ mod bindings {
 
 use bindings::toolpost::secrets::secrets::Error;
 use bindings::toolpost::secrets::{reveal, secrets};
-
-/// What of a name is shown, in bytes.
-const SHOWN_BYTES_MAX: usize = 128;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     secrets::add_to_linker::<_, Secrets>(linker, State::secrets)?;
@@ -65,8 +63,7 @@ impl secrets::Host for View<'_> {
         if let Some(grant) = granted.iter().find(|grant| grant.name == name) {
             return Ok(Ok(self.table.push(Held(grant.clone()))?));
         }
-        let mut shown = name.replace(|c: char| c.is_control() || c == '"' || c == '`', "\u{fffd}");
-        shown.truncate(shown.floor_char_boundary(SHOWN_BYTES_MAX));
+        let shown = shown(&name);
         let tool = &self.attempt.call.tool;
         let help = tool.allowing("secrets", &format!("{{ name = \"{shown}\" }}"), !granted.is_empty());
         let message = format!("the tool may not use the secret `{shown}`");

@@ -14,6 +14,7 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
+use super::name::shown;
 use crate::state::State;
 
 mod bindings {
@@ -33,9 +34,6 @@ use bindings::toolpost::tools::tools::Failure;
 
 /// Calls of one attempt that run at once: each may hold an answer.
 const RUNNING_MAX: usize = 32;
-
-/// What of a name is shown, in bytes.
-const SHOWN_BYTES_MAX: usize = 128;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     tools::add_to_linker::<_, Tools>(linker, State::tools)
@@ -196,10 +194,4 @@ fn effect(tool: &str) -> Effect {
 fn failure(error: CallError) -> Failure {
     let retry_after_ms = error.retry_after.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     Failure { kind: error.kind.name().to_owned(), message: error.message, retry_after_ms }
-}
-
-fn shown(name: &str) -> String {
-    let mut shown = name.replace(|c: char| c.is_control() || c == '"' || c == '`', "\u{fffd}");
-    shown.truncate(shown.floor_char_boundary(SHOWN_BYTES_MAX));
-    shown
 }

@@ -16,6 +16,7 @@ use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Level, S
 use super::backend::{Backend, Bound, Denial, Dialect, Failure, Mode, Rules, Value};
 use super::interface::Error;
 use super::statement::{Kind, Statement, Unfit};
+use crate::capability::name::shown;
 
 /// What may be given to one statement: values, and bytes.
 const PARAMETERS_MAX: usize = 1_000;
@@ -298,8 +299,7 @@ pub(super) fn tell(contact: Option<Contact>, failure: Option<&Failure>) {
 
 /// Why a tool may not use a database.
 pub(super) fn unknown(attempt: &Attempt, name: &str) -> Error {
-    let mut name = name.replace(|c: char| c.is_control() || c == '"' || c == '`', "\u{fffd}");
-    name.truncate(name.floor_char_boundary(SHOWN_BYTES_MAX));
+    let name = shown(name);
     let tool = &attempt.call.tool;
     let help = tool.allowing("sql", &format!("{{ database = \"{name}\" }}"), !tool.grants.sql.is_empty());
     let why = denied(format!("the tool may not use the database `{name}`")).with_help(help);
