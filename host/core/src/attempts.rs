@@ -179,7 +179,11 @@ impl Attempts {
             let unmade = Unmade { paid: Some(paid), retries: self.retries.clone() };
             match self.place_after(after).await {
                 Some(next) => slot = next,
-                None => return Err(self.stopped(Stop::NotWanted, Trail::gone().because(error))),
+                None => {
+                    let cancelled = self.call.call.wanted.is_cancelled();
+                    let gone = if cancelled { Trail::cancelled() } else { Trail::gone() };
+                    return Err(self.stopped(Stop::NotWanted, gone.because(error)));
+                }
             }
             self.last = unmade.made().map(|paid| (after, paid));
         }
@@ -226,7 +230,8 @@ impl Attempts {
     /// Whether a failed attempt is followed by another one.
     fn decide(&mut self, error: &CallError, fence: Fence) -> Decision {
         let gone = self.caller.as_mut().map(oneshot::Receiver::try_recv);
-        if matches!(gone, Some(Err(oneshot::error::TryRecvError::Closed))) {
+        let is_gone = matches!(gone, Some(Err(oneshot::error::TryRecvError::Closed)));
+        if is_gone || self.call.call.wanted.is_cancelled() {
             return Decision::Stop { why: Stop::NotWanted };
         }
         let call = self.call.clone();
@@ -261,11 +266,14 @@ impl Attempts {
             guarding.slots.take(need, call.call.inside.as_ref().map(Inside::around).as_ref(), *deadline).await
         });
         let gone = pin!(async {
-            match caller {
-                // Nothing is ever sent.
-                Some(caller) => drop(caller.await),
-                None => pending().await,
-            }
+            let gone = async {
+                match caller {
+                    // Nothing is ever sent.
+                    Some(caller) => drop(caller.await),
+                    None => pending().await,
+                }
+            };
+            select(pin!(gone), pin!(call.call.wanted.cancelled())).await;
         });
         // It is looked whether the caller is gone first.
         match select(gone, next).await {

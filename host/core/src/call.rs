@@ -7,13 +7,16 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{CastReport, Tool};
 use crate::check::repeat::{Hash, hash, text};
+use crate::deadline::Deadline;
 use crate::guard::replay::Asked;
 use crate::inside::Inside;
 use crate::secret::Secrets;
-use crate::tell::CallError;
+use crate::tell::{CallError, Stage, Trail};
 
 /// A request to run a tool.
 #[derive(Clone, Debug)]
@@ -34,6 +37,20 @@ pub struct Call {
     pub traceparent: Option<String>,
     /// What it shares with that call, where a running tool has made it.
     pub inside: Option<Inside>,
+    /// How long its caller wants it.
+    pub wanted: Wanted,
+}
+
+/// How long a caller wants a call whose outcome is waited for in any case. Without a word: until it ends.
+///
+/// What is not wanted any more does not begin. A tool that only computes or reads is stopped; an attempt that may change
+/// something goes on to its own end, and no other one follows it.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// No longer than until then. What runs at that moment has timed out.
+    pub until: Option<Instant>,
+    /// Until somebody cancels this.
+    pub unless: Option<CancellationToken>,
 }
 
 impl Call {
@@ -56,6 +73,7 @@ impl Call {
             parent: None,
             traceparent: None,
             inside: None,
+            wanted: Wanted::default(),
         }
     }
 
@@ -64,6 +82,42 @@ impl Call {
     pub fn by(mut self, caller: Caller) -> Self {
         self.caller = caller;
         self
+    }
+}
+
+impl Wanted {
+    /// Whether it always is.
+    pub(crate) fn is_always(&self) -> bool {
+        self.until.is_none() && self.unless.is_none()
+    }
+
+    /// Whether somebody has cancelled it.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.unless.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// Waits until somebody cancels it; for ever, where nobody can.
+    pub(crate) async fn cancelled(&self) -> CallError {
+        match &self.unless {
+            Some(unless) => unless.cancelled().await,
+            None => std::future::pending().await,
+        }
+        Trail::cancelled()
+    }
+
+    /// Waits until it is wanted no more, before it has begun.
+    pub(crate) async fn no_more(&self) -> CallError {
+        let over = async {
+            match self.until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            cancelled = self.cancelled() => cancelled,
+            () = over => Deadline::of_caller(Instant::now()).passed(Stage::Check, "it did not begin", "call again later"),
+        }
     }
 }
 

@@ -19,16 +19,23 @@ enum Whose {
     Own(Duration),
     /// That of the attempt inside of which it was made.
     Around,
+    /// That which its caller has given it.
+    Caller,
 }
 
 impl Deadline {
-    /// That of a call which began then and has so much time; never later than that of the attempt around it.
-    pub(crate) fn new(began: Instant, limit: Duration, around: Option<Instant>) -> Self {
-        let own = after(began, limit);
-        match around.filter(|around| *around < own) {
-            Some(around) => Deadline { at: around, whose: Whose::Around },
-            None => Deadline { at: own, whose: Whose::Own(limit) },
-        }
+    /// That of a call which began then and has so much time; never later than that of the attempt around it, and than its
+    /// caller wants.
+    pub(crate) fn new(began: Instant, limit: Duration, around: Option<Instant>, until: Option<Instant>) -> Self {
+        let own = Deadline { at: after(began, limit), whose: Whose::Own(limit) };
+        let around = around.map(|at| Deadline { at, whose: Whose::Around });
+        let earlier = |one: Deadline, other: Deadline| if other.at < one.at { other } else { one };
+        around.into_iter().chain(until.map(Deadline::of_caller)).fold(own, earlier)
+    }
+
+    /// That which a caller has given its call.
+    pub(crate) fn of_caller(at: Instant) -> Self {
+        Deadline { at, whose: Whose::Caller }
     }
 
     /// The error when it has passed, from what had not happened by then.
@@ -36,6 +43,7 @@ impl Deadline {
         let (when, setting) = match self.whose {
             Whose::Own(limit) => (format!("within {}", humantime::format_duration(limit)), "`limits.call_time`"),
             Whose::Around => ("before the call around it was over".into(), "the time of the call around it"),
+            Whose::Caller => ("in the time that its caller gave it".into(), "that time"),
         };
         CallError::new(ErrorKind::TimedOut, stage, format!("{what} {when}"))
             .with_help(format!("{help}, or raise {setting}"))

@@ -281,7 +281,7 @@ impl Host {
         let mut trail =
             Trail::start(&call, rooms.catalog.get(&call.tool), rooms.voice.clone(), rooms.artifacts.clone());
         let span = trail.span.clone();
-        match span.around(rooms.admit(call, &mut trail)).await {
+        match span.around(rooms.admit_while_wanted(call, &mut trail)).await {
             Ok(Admission::Run(admitted)) => span.around(admitted.outcome(self.clone(), trail)).await,
             Ok(Admission::Answered(output)) => trail.end(Ok(output)).await,
             Err(error) => trail.end(Err(error)).await,
@@ -326,6 +326,20 @@ impl Rooms {
         }
     }
 
+    async fn admit_while_wanted(&self, call: Call, trail: &mut Trail) -> Result<Admission, CallError> {
+        let wanted = call.wanted.clone();
+        if wanted.is_always() {
+            return self.admit(call, trail).await;
+        }
+        // Boxed, because few callers say so, and calls inside of one another need little room.
+        let admission = Box::pin(self.admit(call, trail));
+        tokio::select! {
+            biased;
+            error = wanted.no_more() => Err(error),
+            admission = admission => admission,
+        }
+    }
+
     /// From the request to a call that may run, and has a place to run in.
     async fn admit(&self, call: Call, trail: &mut Trail) -> Result<Admission, CallError> {
         let call = match self.judge(call, trail).await? {
@@ -341,8 +355,12 @@ impl Rooms {
         let (name, caller, around) = (&call.tool.name, &call.call.caller, call.call.inside.as_ref());
         trail.bill = Some(self.accounts.open(&self.budgets, caller, call.tool.guards.price, around.is_some())?);
         self.guarding.rates.admit(asked, name, &caller.id, &call.tool.guards.rate)?;
-        let deadline =
-            Deadline::new(asked, call.tool.limits.call_time_max, around.map(|around| around.clock().deadline()));
+        let deadline = Deadline::new(
+            asked,
+            call.tool.limits.call_time_max,
+            around.map(|around| around.clock().deadline()),
+            call.call.wanted.until,
+        );
         let need = self.catalog.need(&call.tool);
         // Before the place: twins that wait must not hold those that their leader needs. But what would find no place is not
         // written down first.

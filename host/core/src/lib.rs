@@ -73,7 +73,7 @@ pub mod run;
 // What came of it
 pub mod tell;
 
-pub use call::{AcceptedCall, Arguments, Call, CallId, Caller, PermittedCall};
+pub use call::{AcceptedCall, Arguments, Call, CallId, Caller, PermittedCall, Wanted};
 pub use catalog::{Cast, Catalog, Tool};
 pub use check::Check;
 pub use clock::{Clock, STANDS_MAX};

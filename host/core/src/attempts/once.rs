@@ -94,6 +94,7 @@ impl Begun {
             },
             () = attempt.clock.over() => Err(self.timed_out()),
             error = attempt.lost() => Err(error),
+            error = attempt.call.call.wanted.cancelled(), if !attempt.call.tool.effect.may_change() => Err(error),
         };
         // Behind this line nobody sees a secret: not those who listen, nor what keeps results.
         attempt.end(&mut result);

@@ -68,6 +68,11 @@ impl Trail {
         CallError::new(ErrorKind::Cancelled, Stage::Run, "the caller went away")
     }
 
+    /// How a call ends that somebody has cancelled who waits for its outcome.
+    pub(crate) fn cancelled() -> CallError {
+        CallError::new(ErrorKind::Cancelled, Stage::Run, "the call was cancelled")
+    }
+
     /// The arguments fit; said again where they were edited.
     pub(crate) fn accepted(&mut self, call: &AcceptedCall) {
         let shown = self.teller.masker().accepted(call);
