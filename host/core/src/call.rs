@@ -4,6 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, OptionFuture, pending};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -96,27 +98,29 @@ impl Wanted {
         self.unless.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 
-    /// Waits until somebody cancels it; for ever, where nobody can.
-    pub(crate) async fn cancelled(&self) -> CallError {
+    /// Waits until somebody cancels it; for ever, where nobody can. Boxed where somebody can, because few callers say so, and
+    /// calls inside of one another need little room.
+    pub(crate) fn cancelled(&self) -> impl Future<Output = CallError> + Unpin + '_ {
         match &self.unless {
-            Some(unless) => unless.cancelled().await,
-            None => std::future::pending().await,
+            Some(unless) => Either::Left(Box::pin(unless.cancelled().map(|()| Trail::cancelled()))),
+            None => Either::Right(pending()),
         }
-        Trail::cancelled()
     }
 
-    /// Waits until it is wanted no more, before it has begun.
-    pub(crate) async fn no_more(&self) -> CallError {
-        let over = async {
-            match self.until {
-                Some(until) => sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
+    /// Goes on with what has to be done before it begins, as long as it is wanted.
+    pub(crate) async fn while_it_is<T>(
+        &self,
+        going: impl Future<Output = Result<T, CallError>> + Unpin,
+    ) -> Result<T, CallError> {
+        let over = self.until.map(|until| Box::pin(sleep_until(until)));
         tokio::select! {
             biased;
-            cancelled = self.cancelled() => cancelled,
-            () = over => Deadline::of_caller(Instant::now()).passed(Stage::Check, "it did not begin", "call again later"),
+            error = self.cancelled() => Err(error),
+            Some(()) = OptionFuture::from(over) => {
+                let deadline = Deadline::of_caller(Instant::now());
+                Err(deadline.passed(Stage::Check, "it did not begin", "call again later"))
+            }
+            done = going => done,
         }
     }
 }

@@ -281,7 +281,12 @@ impl Host {
         let mut trail =
             Trail::start(&call, rooms.catalog.get(&call.tool), rooms.voice.clone(), rooms.artifacts.clone());
         let span = trail.span.clone();
-        match span.around(rooms.admit_while_wanted(call, &mut trail)).await {
+        let wanted = call.wanted.clone();
+        let admission = {
+            let admitting = pin!(span.around(rooms.admit(call, &mut trail)));
+            if wanted.is_always() { admitting.await } else { wanted.while_it_is(admitting).await }
+        };
+        match admission {
             Ok(Admission::Run(admitted)) => span.around(admitted.outcome(self.clone(), trail)).await,
             Ok(Admission::Answered(output)) => trail.end(Ok(output)).await,
             Err(error) => trail.end(Err(error)).await,
@@ -323,20 +328,6 @@ impl Rooms {
             guarding: self.guarding.clone(),
             artifacts: artifacts.clone(),
             voice,
-        }
-    }
-
-    async fn admit_while_wanted(&self, call: Call, trail: &mut Trail) -> Result<Admission, CallError> {
-        let wanted = call.wanted.clone();
-        if wanted.is_always() {
-            return self.admit(call, trail).await;
-        }
-        // Boxed, because few callers say so, and calls inside of one another need little room.
-        let admission = Box::pin(self.admit(call, trail));
-        tokio::select! {
-            biased;
-            error = wanted.no_more() => Err(error),
-            admission = admission => admission,
         }
     }
 
