@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::Turn;
 use crate::catalog::{CastReport, Tool};
 use crate::check::repeat::{Hash, hash, text};
 use crate::deadline::Deadline;
@@ -41,6 +42,8 @@ pub struct Call {
     pub inside: Option<Inside>,
     /// How long its caller wants it.
     pub wanted: Wanted,
+    /// Its turn among the calls of its batch, where it is in one.
+    pub turn: Option<Turn>,
 }
 
 /// How long a caller wants a call whose outcome is waited for in any case. Without a word: until it ends.
@@ -76,6 +79,7 @@ impl Call {
             traceparent: None,
             inside: None,
             wanted: Wanted::default(),
+            turn: None,
         }
     }
 

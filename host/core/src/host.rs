@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use tokio::time::Instant;
 
 use crate::attempts::{Admitted, Guarding};
+use crate::batch::{BatchSettings, Planned, Turn};
 use crate::call::{AcceptedCall, Call, Caller, PermittedCall};
 use crate::catalog::{Catalog, Tool, accept};
 use crate::check::approve::{self, Approval, Explained, Said, Verdict};
@@ -31,7 +32,7 @@ pub struct Host {
 }
 
 /// The way back to a host, for what must not keep it alive.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct HostRef(Weak<RwLock<Arc<Rooms>>>);
 
 impl HostRef {
@@ -55,6 +56,7 @@ struct Rooms {
     guarding: Arc<Guarding>,
     artifacts: Option<Arc<dyn Artifacts>>,
     voice: Arc<Voice>,
+    batches: BatchSettings,
 }
 
 /// A call behind all that decides whether it runs.
@@ -82,6 +84,7 @@ impl Host {
             guarding: Arc::new(Guarding::new(HostLimits::default())),
             artifacts: None,
             voice: Arc::default(),
+            batches: BatchSettings::default(),
         };
         Host { rooms: Arc::new(RwLock::new(Arc::new(rooms))) }
     }
@@ -204,6 +207,11 @@ impl Host {
         self.rooms().guarding.clone()
     }
 
+    /// Accepts a call, as its road does. Nothing is told of it.
+    pub(crate) fn accepted(&self, call: Call) -> Result<AcceptedCall, CallError> {
+        self.rooms().accept(call)
+    }
+
     /// What the rules say of a call, and why. Nobody is asked, and nothing runs.
     ///
     /// # Errors
@@ -260,6 +268,18 @@ impl Host {
         voice.flush().await;
     }
 
+    /// Sets how batches run.
+    #[must_use]
+    pub fn with_batches(self, settings: BatchSettings) -> Self {
+        self.with(|rooms| rooms.batches = settings)
+    }
+
+    /// How batches run.
+    #[must_use]
+    pub fn batches(&self) -> BatchSettings {
+        self.rooms().batches.clone()
+    }
+
     /// Runs a call, from the first look at it to its outcome. There is always an outcome; a failure is one too.
     ///
     /// # Cancel safety
@@ -304,7 +324,7 @@ impl Rooms {
     /// What another host says, and what was learned here. Each room stands here by name, so that none is forgotten.
     fn replaced(&self, by: &Rooms) -> Rooms {
         let Rooms { catalog, access, repetition, checks, approval, cache, budgets, .. } = by;
-        let Rooms { accounts: _, ledger: _, guarding, artifacts, voice, .. } = by;
+        let Rooms { accounts: _, ledger: _, guarding, artifacts, voice, batches, .. } = by;
         for tool in catalog.tools() {
             let before = self.catalog.find(&tool.name).ok();
             if let Some(before) = before.filter(|before| before.origin == tool.origin) {
@@ -328,6 +348,7 @@ impl Rooms {
             guarding: self.guarding.clone(),
             artifacts: artifacts.clone(),
             voice,
+            batches: batches.clone(),
         }
     }
 
@@ -337,9 +358,15 @@ impl Rooms {
             ControlFlow::Continue(call) => call,
             ControlFlow::Break(output) => return Ok(Admission::Answered(output)),
         };
-        match self.cache.ask(&call).await {
-            Asked::Known(output) => return Ok(Admission::Answered(trail.cached(output))),
-            Asked::Unknown(fill) => trail.fill = fill,
+        if let Some(turn) = &call.call.turn {
+            // Boxed: few calls are in a batch.
+            Box::pin(self.turn_of(&call, turn, trail)).await?;
+        }
+        if may_be_known(&call) {
+            match self.cache.ask(&call).await {
+                Asked::Known(output) => return Ok(Admission::Answered(trail.cached(output))),
+                Asked::Unknown(fill) => trail.fill = fill,
+            }
         }
 
         let asked = Instant::now();
@@ -388,6 +415,7 @@ impl Rooms {
         }
         // A result that is known is no new effect, so nobody is asked about it. What is denied stays denied.
         if doubt.is_none()
+            && may_be_known(&accepted)
             && let Some(output) = self.cache.known(&accepted)
             && !self.approval.denies(&accepted)
         {
@@ -441,6 +469,14 @@ impl Rooms {
         Ok((accepted, doubt))
     }
 
+    /// Waits until the earlier calls of its batch are out of its way.
+    async fn turn_of(&self, call: &PermittedCall, turn: &Turn, trail: &mut Trail) -> Result<(), CallError> {
+        let came = Instant::now();
+        turn.comes(Planned::of(call, turn.classes(), &self.catalog).await).await?;
+        trail.report.turn = came.elapsed();
+        Ok(())
+    }
+
     fn accept(&self, call: Call) -> Result<AcceptedCall, CallError> {
         let access = self.access.of(&call.caller);
         let tool = self.catalog.find_among(&call.tool, |tool| access.allows(tool))?;
@@ -448,10 +484,9 @@ impl Rooms {
     }
 }
 
-impl std::fmt::Debug for HostRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HostRef(..)")
-    }
+/// Whether its result may be one that is known: not where earlier calls of its batch may change it.
+fn may_be_known(call: &AcceptedCall) -> bool {
+    call.call.turn.as_ref().is_none_or(|turn| !turn.is_behind_others())
 }
 
 impl std::fmt::Debug for Host {

@@ -59,6 +59,9 @@ pub mod check;
 // Keep it safe while it runs
 pub mod guard;
 
+// Many of them
+pub mod batch;
+
 // The road
 mod clock;
 mod deadline;
@@ -73,6 +76,7 @@ pub mod run;
 // What came of it
 pub mod tell;
 
+pub use batch::{Batch, BatchReport, BatchSettings};
 pub use call::{AcceptedCall, Arguments, Call, CallId, Caller, PermittedCall, Wanted};
 pub use catalog::{Cast, Catalog, Tool};
 pub use check::Check;

@@ -21,7 +21,8 @@ pub(crate) use self::leave::Leaves;
 use self::leave::Asking;
 pub use self::trace::span_id;
 
-use crate::call::{CallerKey, PermittedCall};
+use crate::batch::Ways;
+use crate::call::{AcceptedCall, CallerKey, PermittedCall};
 use crate::catalog::grants::{Piece, Template};
 use crate::clock::Clock;
 use crate::effect::{Gate, Intent, Passage};
@@ -48,6 +49,12 @@ pub struct Asked(Intent);
 /// The host ends an attempt by closing its gate and dropping the future. A runner must stop at once then, and do nothing
 /// behind it.
 pub trait Runner: Send + Sync {
+    /// Where in the granted folders a call would go, by the way that is really gone: for each grant of a folder its absolute
+    /// paths in the host. Where that is not known, as by default, the paths count as they are written.
+    fn ways<'a>(&'a self, _call: &'a AcceptedCall) -> BoxFuture<'a, Option<Ways>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Runs the tool once, from a fresh start.
     fn run<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Output, CallError>>;
 }

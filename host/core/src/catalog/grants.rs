@@ -31,6 +31,7 @@ pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
 pub use self::entries::NetGrants;
 pub use self::inject::{Basic, Inject};
 pub use self::kv::{KeyPrefix, KvAccess, KvGrant, KvName};
+pub(crate) use self::net::HostPattern;
 pub use self::net::{Destination, Methods, NetGrant, method_effect};
 pub use self::only::Only;
 pub use self::secrets::SecretGrant;

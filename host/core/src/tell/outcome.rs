@@ -131,6 +131,9 @@ pub struct Report {
     /// Time that the call waited for a place.
     #[serde(rename = "waited_ms", serialize_with = "milliseconds")]
     pub waited: Duration,
+    /// Time that it waited for its turn among the calls of its batch.
+    #[serde(rename = "turn_ms", serialize_with = "milliseconds", skip_serializing_if = "Duration::is_zero")]
+    pub turn: Duration,
     /// What was done to the arguments until they fitted.
     #[serde(skip_serializing_if = "CastReport::is_empty")]
     pub cast: CastReport,

@@ -114,6 +114,19 @@ impl DirGrant {
             (guest, path) => format!("{guest}/{path}"),
         }
     }
+
+    /// The path from the folder, of one that the tool knows; nothing where it is not in the folder. Links, and where `..` leads,
+    /// are not looked at.
+    #[must_use]
+    pub fn below(&self, path: &str) -> Option<String> {
+        let mut names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+        for mounted in self.guest.as_str().split('/').filter(|name| !name.is_empty()) {
+            if names.next() != Some(mounted) {
+                return None;
+            }
+        }
+        Some(names.collect::<Vec<_>>().join("/"))
+    }
 }
 
 impl fmt::Display for DirGrant {

@@ -115,6 +115,18 @@ impl fmt::Display for KvGrant {
     }
 }
 
+impl KvGrant {
+    /// The name of the bucket's space in its store, for a tool of that component. What comes last has no `/`, so no two of them are
+    /// the same.
+    #[must_use]
+    pub fn space(&self, component: &str) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("shared/{namespace}"),
+            None => format!("component/{component}/{}", self.bucket),
+        }
+    }
+}
+
 impl KvName {
     /// Reads a name.
     ///

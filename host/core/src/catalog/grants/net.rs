@@ -82,7 +82,7 @@ pub struct Destination {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum HostPattern {
+pub(crate) enum HostPattern {
     Exactly(Host<String>),
     /// Every name that ends in a dot and this.
     Below(String),
@@ -224,6 +224,14 @@ impl Destination {
         host && url.scheme() == self.scheme
             && url.port_or_known_default() == Some(self.port)
             && path_matches(&self.path, &path, segment_matches)
+    }
+
+    pub(crate) fn host(&self) -> &HostPattern {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Whether what is sent there can be read on the way.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use toolpost_core::Attempt;
-use toolpost_core::catalog::grants::DirGrant;
 
 use super::driver::{Root, Roots};
 use super::walk::walk;
@@ -35,7 +34,7 @@ impl Meant {
 impl Root {
     fn meant(&self, arguments: &serde_json::Value) -> Option<Arc<[String]>> {
         let only = self.grant.only.as_ref()?;
-        let below = only.values(arguments).filter_map(|path| below(&self.grant, path));
+        let below = only.values(arguments).filter_map(|path| self.grant.below(path));
         let found = below.flat_map(|path| [false, true].map(|follow| self.found(&path, follow)));
         Some(found.flatten().collect())
     }
@@ -47,17 +46,6 @@ impl Root {
         let spot = walk(&self.dir, "", &self.grant.deny, path, follow).ok()?;
         Some(spot.path().to_owned())
     }
-}
-
-/// The path from the granted folder, of one that the tool knows.
-fn below(grant: &DirGrant, path: &str) -> Option<String> {
-    let mut names = path.split('/').filter(|name| !matches!(*name, "" | "."));
-    for mounted in grant.guest.as_str().split('/').filter(|name| !name.is_empty()) {
-        if names.next() != Some(mounted) {
-            return None;
-        }
-    }
-    Some(names.collect::<Vec<_>>().join("/"))
 }
 
 /// Whether a path is one of these, or below one.

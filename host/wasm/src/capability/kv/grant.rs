@@ -217,14 +217,6 @@ impl Share {
     }
 }
 
-/// The name of a bucket's space in its store. What comes last has no `/`, so no two of them are the same.
-pub(super) fn space(tool: &Tool, grant: &KvGrant) -> Arc<str> {
-    match &grant.namespace {
-        Some(namespace) => format!("shared/{namespace}").into(),
-        None => format!("component/{}/{}", tool.component(), grant.bucket).into(),
-    }
-}
-
 /// A bucket of that name was not granted.
 pub(super) fn not_granted(tool: &Tool, identifier: &str) -> (Effect, CallError) {
     let target = shown(identifier);

@@ -1,0 +1,182 @@
+//! A batch, from its first call to its last outcome.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::BatchSettings;
+use super::plan::Plan;
+use super::report::{BatchReport, Ended};
+use super::turn::Queue;
+use crate::call::{Call, CallId, Wanted};
+use crate::deadline::after;
+use crate::host::Host;
+use crate::tell::{CallError, ErrorKind, Outcome, Report, Stage};
+
+/// Calls that belong together. More may be added while others run.
+///
+/// Dropping it cancels what has not ended, as dropping each of its calls would.
+pub struct Batch {
+    host: Host,
+    settings: BatchSettings,
+    queue: Arc<Queue>,
+    begun: Instant,
+    until: Option<Instant>,
+    cancel: CancellationToken,
+    /// The first call that failed, where that ends all.
+    failed: Option<usize>,
+    running: JoinSet<Outcome>,
+    /// Whose task is whose.
+    calls: HashMap<Id, (usize, CallId, String)>,
+    added: usize,
+    ended: Vec<Ended>,
+}
+
+/// A call of a batch has ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Its place in the order of the batch; that of the first call is 0.
+    pub index: usize,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Batch {
+    pub(crate) fn new(host: Host, settings: BatchSettings) -> Self {
+        let begun = Instant::now();
+        Batch {
+            queue: Queue::new(settings.max_parallel, settings.classes.clone()),
+            until: settings.time_max.map(|time| after(begun, time)),
+            host,
+            settings,
+            begun,
+            cancel: CancellationToken::new(),
+            failed: None,
+            running: JoinSet::new(),
+            calls: HashMap::new(),
+            added: 0,
+            ended: Vec::new(),
+        }
+    }
+
+    /// Adds a call behind the others, and says its place. It begins as soon as nothing is in its way.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] where the batch has as many calls as it may have.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the call out.
+    pub async fn add(&mut self, mut call: Call) -> Result<usize, CallError> {
+        let max_calls = self.settings.max_calls;
+        if self.added == max_calls {
+            let words = format!("a batch has at most {max_calls} calls");
+            return Err(CallError::new(ErrorKind::QuotaExceeded, Stage::Accept, words)
+                .with_help("make several of it, or raise `batch.max_calls`"));
+        }
+        let turn = self.queue.push(self.host.planned(&call, &self.settings.classes).await);
+        let index = turn.index();
+        self.added += 1;
+        let until = call.wanted.until.into_iter().chain(self.until).min();
+        // Its caller's own token goes on to count.
+        let unless = self.cancel.child_token();
+        if let Some(own) = call.wanted.unless.take() {
+            let (own, unless) = (own, unless.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = own.cancelled() => unless.cancel(),
+                    () = unless.cancelled() => {}
+                }
+            });
+        }
+        call.wanted = Wanted { until, unless: Some(unless.clone()) };
+        call.turn = Some(turn);
+        let (id, tool, host) = (call.id.clone(), call.tool.clone(), self.host.clone());
+        let task = self.running.spawn(async move {
+            let _ends = unless.drop_guard();
+            host.call(call).await
+        });
+        self.calls.insert(task.id(), (index, id, tool));
+        Ok(index)
+    }
+
+    /// The next call that has ended; nothing where all have.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Done> {
+        let (task, ended) = match self.running.join_next_with_id().await? {
+            Ok((task, outcome)) => (task, Ok(outcome)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let (index, call, tool) = self.calls.remove(&task)?;
+        let mut outcome = ended.unwrap_or_else(|error| lost(call, tool, &error));
+        self.queue.ends(index);
+        if let Err(error) = &mut outcome.result {
+            match self.failed {
+                None if self.settings.fail_fast && !self.cancel.is_cancelled() => {
+                    self.failed = Some(index);
+                    self.cancel.cancel();
+                }
+                Some(first) if error.kind == ErrorKind::Cancelled => {
+                    let words = format!("call {} of its batch failed, and the first failure ends all", first + 1);
+                    *error = CallError { message: words, ..error.clone() };
+                }
+                _ => {}
+            }
+        }
+        self.ended.push(Ended::of(index, self.queue.class(index), &outcome));
+        Some(Done { index, outcome })
+    }
+
+    /// Cancels all calls that have not ended. Their outcomes still come: what may change something ends by itself.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// What cancels it, for whoever does not hold it.
+    #[must_use]
+    pub fn canceller(&self) -> CancellationToken {
+        self.cancel.clone()
+    }
+
+    /// Its calls so far, and which waits for which.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.queue.plan()
+    }
+
+    /// What came of it so far.
+    #[must_use]
+    pub fn report(&self) -> BatchReport {
+        BatchReport::of(self.begun, &self.queue.times(), &self.ended)
+    }
+
+    /// Waits for all of its calls: their outcomes in the order of the calls, and what there is to say of the whole.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels what has not ended.
+    pub async fn all(mut self) -> (Vec<Outcome>, BatchReport) {
+        let mut outcomes = Vec::new();
+        while let Some(done) = self.next().await {
+            outcomes.push(done);
+        }
+        outcomes.sort_by_key(|done| done.index);
+        let report = self.report();
+        (outcomes.into_iter().map(|done| done.outcome).collect(), report)
+    }
+}
+
+fn lost(call: CallId, tool: String, error: &JoinError) -> Outcome {
+    let error = crate::bug!(Stage::Run, "the task of a call: {error}");
+    Outcome { call, tool, result: Err(error), report: Report::default() }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("added", &self.added).field("ended", &self.ended.len()).finish_non_exhaustive()
+    }
+}
