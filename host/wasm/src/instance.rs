@@ -7,12 +7,14 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use toolpost_core::batch::Ways;
 use toolpost_core::catalog::shape::Shape;
-use toolpost_core::{Attempt, CallError, Output, Runner};
+use toolpost_core::{AcceptedCall, Attempt, CallError, Output, Runner};
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::answer::Answer;
+use crate::capability::dirs::meant::Meant;
 use crate::capability::net::client::Client;
 use crate::capability::{Granted, Prepared};
 use crate::engine::YIELD_FUEL;
@@ -61,6 +63,10 @@ impl Exported {
 }
 
 impl Runner for Exported {
+    fn ways<'a>(&'a self, call: &'a AcceptedCall) -> BoxFuture<'a, Option<Ways>> {
+        Box::pin(Meant::ways(&call.arguments, &self.granted.roots))
+    }
+
     fn run<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Output, CallError>> {
         Box::pin(self.attempt(attempt))
     }

@@ -1,5 +1,6 @@
 //! The driver: the granted folders, opened once for all attempts of a tool, and the room for what is open in them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
@@ -34,6 +35,8 @@ pub(crate) struct Roots {
 pub(super) struct Root {
     pub(super) grant: Arc<DirGrant>,
     pub(super) dir: Arc<Dir>,
+    /// The one path of the folder in the host, past all symbolic links; for comparing folders, and never for opening one.
+    pub(super) place: PathBuf,
 }
 
 impl Driver {
@@ -58,7 +61,8 @@ impl Driver {
             }
             let dir = Dir::open_ambient_dir(host, ambient_authority());
             let dir = dir.map_err(|error| wrong(&format!("cannot be opened: {error}")))?;
-            Ok(Root { grant: Arc::new(grant.clone()), dir: Arc::new(dir) })
+            let place = host.canonicalize().unwrap_or_else(|_| host.clone());
+            Ok(Root { grant: Arc::new(grant.clone()), dir: Arc::new(dir), place })
         };
         let roots = grants.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Roots { driver: self.clone(), roots })

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use toolpost_core::Attempt;
+use toolpost_core::batch::Ways;
 
 use super::driver::{Root, Roots};
 use super::walk::walk;
@@ -24,6 +25,26 @@ impl Meant {
         // Where that cannot be done, the call is about nothing.
         let nothing = || vec![Some(Arc::default()); roots.roots.len()];
         Meant(tokio::task::spawn_blocking(find).await.unwrap_or_else(|_| nothing()))
+    }
+
+    /// Where in the host a call goes with these arguments, for each granted folder.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub(crate) async fn ways(arguments: &serde_json::Value, roots: &Arc<Roots>) -> Option<Ways> {
+        if roots.roots.is_empty() {
+            return None;
+        }
+        let way = |root: &Root, path: &str| root.place.join(path).to_string_lossy().into_owned();
+        let (arguments, sought) = (arguments.clone(), roots.clone());
+        let find = move || sought.roots.iter().map(|root| root.meant(&arguments)).collect::<Vec<_>>();
+        let needs_look = roots.roots.iter().any(|root| root.grant.only.is_some());
+        let found = if needs_look { tokio::task::spawn_blocking(find).await.ok()? } else { find() };
+        let of_root = |(root, meant): (&Root, Option<Arc<[String]>>)| match meant {
+            None => vec![way(root, "")],
+            Some(paths) => paths.iter().map(|path| way(root, path)).collect(),
+        };
+        Some(roots.roots.iter().zip(found).map(of_root).collect())
     }
 
     pub(super) fn of(&self, root: usize) -> Option<Arc<[String]>> {

@@ -17,7 +17,7 @@ mod grant;
 // The driver
 mod desk;
 pub(crate) mod driver;
-pub(super) mod meant;
+pub(crate) mod meant;
 mod walk;
 
 // What a guest holds
