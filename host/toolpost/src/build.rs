@@ -349,7 +349,8 @@ impl Builder {
             .with_secrets(Arc::new(secrets))
             .with_access(self.settings.access)
             .with_repetition(self.settings.repeat)
-            .with_budgets(self.settings.budget);
+            .with_budgets(self.settings.budget)
+            .with_batches(self.settings.batch.with(&self.settings.class));
         let host = match self.settings.host.cached_results {
             Some(bytes) => host.with_cached_results(bytes.0),
             None => host,

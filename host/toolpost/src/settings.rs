@@ -2,6 +2,7 @@
 //! and all errors of a file are found together.
 
 mod approval;
+mod batch;
 mod kv;
 pub(crate) mod read;
 mod schema;
@@ -21,12 +22,14 @@ use toolpost_core::catalog::grants::KvName;
 use toolpost_core::catalog::settings::{bytes_between, bytes_within, number_within};
 use toolpost_core::check::approve::Rules;
 use toolpost_core::check::authorize::Access;
+use toolpost_core::batch::Classes;
 use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::guard::usage::BudgetSettings;
 use toolpost_core::{Cast, HostLimits};
 use toolpost_wasm::EngineOptions;
 
+pub use self::batch::BatchSettings;
 pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
 pub use self::kv::{EmbeddedSettings, KvSettings, MemorySettings, ServerSettings, TableSettings};
 pub use self::read::Fault;
@@ -79,6 +82,13 @@ pub struct Settings {
     /// How much callers and sessions may use.
     #[serde(default)]
     pub budget: BudgetSettings,
+    /// How batches run.
+    #[serde(default)]
+    pub batch: BatchSettings,
+    /// How tools may run beside others in a batch, where the operator knows better than what is derived from their powers. The
+    /// first rule that fits a tool counts.
+    #[serde(default)]
+    pub class: Classes,
     /// Where the host keeps what must survive it.
     #[serde(default)]
     pub store: StoreSettings,

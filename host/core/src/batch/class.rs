@@ -31,7 +31,8 @@ pub enum Class {
 
 /// What operators say of the classes of tools: the first rule that fits a tool counts.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(transparent)]
+#[serde(try_from = "Vec<ClassRule>")]
+#[schemars(transparent)]
 pub struct Classes(Vec<ClassRule>);
 
 /// One rule.
@@ -72,11 +73,6 @@ impl Class {
 }
 
 impl Classes {
-    /// These rules.
-    #[must_use]
-    pub fn new(rules: Vec<ClassRule>) -> Self {
-        Classes(rules)
-    }
 
     /// The class of a tool.
     #[must_use]
@@ -93,17 +89,20 @@ impl Classes {
         }
     }
 
-    /// Whether each rule can mean what it says.
-    ///
+}
+
+impl TryFrom<Vec<ClassRule>> for Classes {
+    type Error = String;
+
     /// # Errors
-    /// One cannot; the error says why.
-    pub fn check(&self) -> Result<(), String> {
-        let odd = self.0.iter().find(|rule| rule.group.is_some() && rule.class != Said::Sequential);
-        odd.map_or(Ok(()), |rule| {
-            Err(format!(
-                "the class of `{}` has a `group`, which only `class = \"sequential\"` knows; take it out",
-                rule.tools.as_str()
-            ))
-        })
+    /// A rule cannot mean what it says; the error says why.
+    fn try_from(rules: Vec<ClassRule>) -> Result<Self, String> {
+        match rules.iter().find(|rule| rule.group.is_some() && rule.class != Said::Sequential) {
+            None => Ok(Classes(rules)),
+            Some(odd) => {
+                let tools = odd.tools.as_str();
+                Err(format!("the class of `{tools}` has a `group`, which only `class = \"sequential\"` knows; take it out"))
+            }
+        }
     }
 }

@@ -192,12 +192,13 @@ async fn an_operator_may_say_how_tools_run_beside_others() {
         class,
         group: group.map(str::to_owned),
     };
-    let classes = Classes::new(vec![
+    let classes = Classes::try_from(vec![
         rule("web_*", Said::Sequential, Some("browser")),
         rule("text_count", Said::Sequential, Some("browser")),
         rule("act", Said::Parallel, None),
         rule("disk_other", Said::Destructive, None),
     ]);
+    let classes = classes.unwrap();
     let calls = [
         ("web_get", json!({})),
         ("text_count", json!({})),
@@ -214,8 +215,7 @@ async fn an_operator_may_say_how_tools_run_beside_others() {
         "6 <- 5: it runs alone",
     ];
     assert_eq!(edges_by(&calls, &classes).await, expected);
-    assert!(classes.check().is_ok());
-    let odd = Classes::new(vec![rule("a*", Said::Parallel, Some("browser"))]);
+    let odd = Classes::try_from(vec![rule("a*", Said::Parallel, Some("browser"))]);
     let words = "the class of `a*` has a `group`, which only `class = \"sequential\"` knows; take it out";
-    assert_eq!(odd.check(), Err(words.to_owned()));
+    assert_eq!(odd, Err(words.to_owned()));
 }
