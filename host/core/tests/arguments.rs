@@ -200,8 +200,31 @@ fn a_default_stands_in_for_an_absent_field_in_canonical_form_and_is_no_change() 
         assert!(accepted.cast.is_empty(), "{mode:?}: {:?}", accepted.cast);
         let given = check_tool(Native::new("weigh", "").field(float()).cast(mode), json!({"weight": 1.5})).unwrap();
         assert_eq!(given.arguments, json!({"weight": 1.5}), "{mode:?}");
-        // `null` is something that was given.
-        let told = faults(check_tool(Native::new("weigh", "").field(float()).cast(mode), json!({"weight": null})));
+    }
+}
+
+#[test]
+fn null_is_read_as_absent_where_a_parameter_may_be_absent_and_nowhere_else() {
+    let limit = Field { default: Some(json!(10)), ..Field::new("limit", Shape::Option(Box::new(U32))) };
+    let weight = Field { default: Some(json!(5)), ..Field::new("weight", Shape::F64) };
+    let unit = Field::new("unit", Shape::Option(Box::new(Shape::String)));
+    let inner = Shape::Record(vec![limit.clone(), weight.clone(), unit.clone()]);
+    let tool = |mode| {
+        let tool = Native::new("weigh", "").field(limit.clone()).field(weight.clone()).field(unit.clone());
+        tool.parameter("inner", inner.clone()).cast(mode)
+    };
+    for mode in MODES {
+        let nulls = json!({"limit": null, "weight": null, "unit": null});
+        let nulls = json!({"limit": null, "weight": null, "unit": null, "inner": nulls});
+        let accepted = check_tool(tool(mode), nulls).unwrap();
+        let wanted = json!({"limit": 10, "weight": 5.0, "unit": null});
+        assert_eq!(accepted.arguments["inner"], wanted, "{mode:?}");
+        assert_eq!(accepted.arguments, check_tool(tool(mode), json!({"inner": {}})).unwrap().arguments, "{mode:?}");
+        assert!(accepted.cast.is_empty(), "{mode:?}: {:?}", accepted.cast);
+        let told = faults(check_tool(
+            Native::new("weigh", "").parameter("weight", Shape::F64).cast(mode),
+            json!({"weight": null}),
+        ));
         assert_eq!(told, ["/weight: a number that a 64-bit float can hold, null"], "{mode:?}");
     }
 }

@@ -265,9 +265,10 @@ impl Caster {
         }
         let mut object = Map::with_capacity(fields.len());
         for (field, node) in fields.iter().zip(given) {
+            // Strict modes of models have no word for absent but `null`.
             let value = match (node, &field.default) {
+                (None | Some(Node::Null), Some(default)) => self.default(field, default),
                 (Some(node), _) => self.within(&field.key, node, &field.shape),
-                (None, Some(default)) => self.default(field, default),
                 (None, None) if matches!(field.shape, Shape::Option(_)) => Some(Value::Null),
                 (None, None) => self.absent(field),
             };

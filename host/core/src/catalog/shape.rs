@@ -72,7 +72,7 @@ pub struct Field {
     pub docs: Option<String>,
     /// Its type.
     pub shape: Shape,
-    /// What stands in for it when it is absent.
+    /// What stands in for it when it is absent or null.
     pub default: Option<Value>,
 }
 
