@@ -6,12 +6,15 @@
 //! is an error: which of the two was meant is anybody's guess.
 
 pub(crate) mod canonical;
+mod raw;
 mod reader;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
+
+pub use self::raw::Raw;
 
 /// The depth to which arrays and objects may be nested.
 pub const DEPTH_MAX: usize = 64;

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::{DEPTH_MAX, Node, ReadError, Repair, too_deep};
 
 pub(super) struct Reader<'a> {
-    text: &'a str,
-    at: usize,
+    pub(super) text: &'a str,
+    pub(super) at: usize,
     lenient: bool,
     pub(super) repairs: Vec<Repair>,
 }
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn key(&mut self) -> Read<Cow<'a, str>> {
+    pub(super) fn key(&mut self) -> Read<Cow<'a, str>> {
         match self.peek() {
             None => Err(self.early()),
             Some('"') => self.string('"'),
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self, quote: char) -> Read<Cow<'a, str>> {
+    pub(super) fn string(&mut self, quote: char) -> Read<Cow<'a, str>> {
         self.at += 1;
         let start = self.at;
         let mut unescaped: Option<String> = None;
@@ -272,7 +272,7 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn skip_space(&mut self) -> Read<()> {
+    pub(super) fn skip_space(&mut self) -> Read<()> {
         loop {
             let rest = self.rest();
             self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
@@ -292,7 +292,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn expect(&mut self, wanted: char) -> Read<()> {
+    pub(super) fn expect(&mut self, wanted: char) -> Read<()> {
         match self.peek() {
             Some(c) if c == wanted => {
                 self.at += c.len_utf8();
@@ -303,19 +303,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn rest(&self) -> &'a str {
+    pub(super) fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.rest().chars().next()
     }
 
-    fn error(&self, message: &str) -> ReadError {
+    pub(super) fn error(&self, message: &str) -> ReadError {
         ReadError { message: message.to_owned(), offset: self.at, ends_early: false }
     }
 
-    fn early(&self) -> ReadError {
+    pub(super) fn early(&self) -> ReadError {
         let message = "the text ends before its value does; send it again, whole".to_owned();
         ReadError { message, offset: self.text.len(), ends_early: true }
     }
