@@ -46,6 +46,9 @@
 pub mod call;
 pub mod inside;
 
+// How it was written
+pub mod dialect;
+
 // What nobody may see
 pub mod secret;
 
