@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use toolpost::core::catalog::settings::{
     Bytes, LimitSettings, MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, READER_BYTES_LEAST, Span,
 };
-use toolpost::{Builder, Loaded, Settings, Store, settings};
+use toolpost::{Builder, Call, Caller, Loaded, Settings, Store, settings};
 
 use crate::exit::Stop;
 use crate::print;
@@ -17,6 +17,16 @@ Exit codes:
   0  it worked
   1  the tool failed
   2  the command line, the arguments, the settings or a component are wrong
+  3  a policy of the host refused
+  4  a limit or the time was reached
+  5  the host is at fault";
+
+const BATCH_CODES: &str = "\
+Exit codes:
+  0  every call worked
+  else as the first call, in their order, that did not:
+  1  the tool failed, or the call was cancelled
+  2  the command line, the settings, the input or the arguments are wrong, or there is no such tool
   3  a policy of the host refused
   4  a limit or the time was reached
   5  the host is at fault";
@@ -62,6 +72,9 @@ pub(crate) enum Command {
     /// Call a tool
     #[command(after_help = EXIT_CODES)]
     Call(crate::call::CallArgs),
+    /// Call several tools at once, as a model asks for them, and answer in its provider's words
+    #[command(after_help = BATCH_CODES)]
+    Batch(crate::batch::BatchArgs),
     /// Read the settings and every component, and say all that is wrong
     Check(crate::check::CheckArgs),
     /// Compare two components: powers, tools, schemas
@@ -96,6 +109,7 @@ impl Command {
             Command::Inspect(args) => args.json,
             Command::List(args) => args.json,
             Command::Call(args) => args.json,
+            Command::Batch(args) => args.json,
             Command::Check(args) => args.json,
             Command::Diff(args) => args.json,
             Command::Lock(args) => args.json,
@@ -127,6 +141,29 @@ pub(crate) struct SourceArgs {
     tools: Vec<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
+}
+
+/// Who calls.
+#[derive(Debug, Args)]
+pub(crate) struct CallerArgs {
+    /// Who calls
+    #[arg(long, value_name = "ID")]
+    caller: Option<String>,
+    /// A group that the caller belongs to; may be given several times
+    #[arg(long = "group", value_name = "NAME")]
+    groups: Vec<String>,
+    /// The session that the call belongs to
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+}
+
+impl CallerArgs {
+    /// A call by them, in the trace that the environment names.
+    pub(crate) fn of(&self, call: Call) -> Call {
+        let (id, groups) = (self.caller.clone().unwrap_or_default(), self.groups.clone());
+        let caller = Caller { id, groups, session: self.session.clone() };
+        Call { traceparent: std::env::var("TRACEPARENT").ok(), ..call.by(caller) }
+    }
 }
 
 /// Limits for this one time, above all settings.

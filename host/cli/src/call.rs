@@ -8,11 +8,14 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use toolpost::{Call, Caller, Content, Event, Outcome, Output, Sink, Told};
+use tokio_util::sync::CancellationToken;
+use toolpost::core::Wanted;
+use toolpost::{Call, Content, Event, Outcome, Output, Sink, Told};
 
-use crate::args::{LimitArgs, SourceArgs, load};
+use crate::args::{CallerArgs, LimitArgs, SourceArgs, load};
 use crate::ask::{self, Terminal};
 use crate::exit::{Exit, Stop};
+use crate::interrupt;
 use crate::print::{self, DIM};
 
 #[derive(Debug, Args)]
@@ -28,15 +31,8 @@ pub(crate) struct CallArgs {
     /// Call under this idempotency key: what was done under it is answered again, and not done again
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Who calls
-    #[arg(long, value_name = "ID")]
-    caller: Option<String>,
-    /// A group that the caller belongs to; may be given several times
-    #[arg(long = "group", value_name = "NAME")]
-    groups: Vec<String>,
-    /// The session that the call belongs to
-    #[arg(long, value_name = "ID")]
-    session: Option<String>,
+    #[command(flatten)]
+    caller: CallerArgs,
     /// Print the whole outcome as JSON: the result or the error, and what it took
     #[arg(long)]
     pub(crate) json: bool,
@@ -65,10 +61,12 @@ pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
         print::note(print::visible(&format!("warning: {fault}")));
     }
     print::run(&bar, format!("calling {}", args.tool));
-    let caller = Caller { id: args.caller.unwrap_or_default(), groups: args.groups, session: args.session };
-    let traceparent = std::env::var("TRACEPARENT").ok();
-    let call = Call { idempotency_key: args.key, traceparent, ..Call::new(&args.tool, arguments).by(caller) };
+    let unless = CancellationToken::new();
+    let interrupted = interrupt::politely(unless.clone());
+    let wanted = Wanted { unless: Some(unless), until: None };
+    let call = Call { idempotency_key: args.key, wanted, ..args.caller.of(Call::new(&args.tool, arguments)) };
     let outcome = loaded.host.call(call).await;
+    drop(interrupted);
     bar.finish_and_clear();
     let told = tell(&outcome, args.json, verbose);
     loaded.host.flush().await;
@@ -78,16 +76,7 @@ pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
 fn tell(outcome: &Outcome, as_json: bool, verbose: u8) -> Result<Exit, Stop> {
     let exit = outcome.result.as_ref().err().map_or(Exit::Ok, |error| Exit::of(error.kind));
     if as_json {
-        let result = match &outcome.result {
-            Ok(output) => json!({"output": output}),
-            Err(error) => json!({"error": error}),
-        };
-        let mut whole = json!({"call": outcome.call, "tool": outcome.tool, "ok": outcome.result.is_ok()});
-        if let (Some(whole), Value::Object(result)) = (whole.as_object_mut(), result) {
-            whole.extend(result);
-            whole.insert("report".into(), json!(outcome.report));
-        }
-        print::json(&whole)?;
+        print::json(&whole(outcome))?;
         return Ok(exit);
     }
     for change in &outcome.report.cast.changes {
@@ -111,6 +100,20 @@ fn tell(outcome: &Outcome, as_json: bool, verbose: u8) -> Result<Exit, Stop> {
         took(outcome);
     }
     Ok(exit)
+}
+
+/// The whole outcome of a call, for a program.
+pub(crate) fn whole(outcome: &Outcome) -> Value {
+    let result = match &outcome.result {
+        Ok(output) => json!({"output": output}),
+        Err(error) => json!({"error": error}),
+    };
+    let mut whole = json!({"call": outcome.call, "tool": outcome.tool, "ok": outcome.result.is_ok()});
+    if let (Some(whole), Value::Object(result)) = (whole.as_object_mut(), result) {
+        whole.extend(result);
+        whole.insert("report".into(), json!(outcome.report));
+    }
+    whole
 }
 
 fn show(output: &Output) -> Result<(), Stop> {

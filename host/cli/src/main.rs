@@ -5,6 +5,9 @@ mod args;
 mod exit;
 mod print;
 
+// How it is stopped
+mod interrupt;
+
 // What changed
 mod changes;
 
@@ -15,6 +18,7 @@ mod question;
 // The subcommands
 mod approvals;
 mod artifact;
+mod batch;
 mod breakers;
 mod call;
 mod check;
@@ -46,6 +50,7 @@ async fn main() -> std::process::ExitCode {
         Command::Inspect(args) => inspect::run(args).await,
         Command::List(args) => list::run(args).await,
         Command::Call(args) => call::run(args, cli.verbose).await,
+        Command::Batch(args) => batch::run(args, cli.verbose).await,
         Command::Check(args) => check::run(args).await,
         Command::Diff(args) => diff::run(args).await,
         Command::Lock(args) => lock::run(args).await,

@@ -56,7 +56,7 @@ impl ArgumentArgs {
     }
 }
 
-fn bounded(what: &str, from: &mut dyn Read) -> Result<String, Stop> {
+pub(crate) fn bounded(what: &str, from: &mut dyn Read) -> Result<String, Stop> {
     let mut bytes = Vec::new();
     let read = from.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|error| Stop::usage(format!("{what} cannot be read: {error}")))?;

@@ -32,7 +32,6 @@ pub enum Class {
 /// What operators say of the classes of tools: the first rule that fits a tool counts.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<ClassRule>")]
-#[schemars(transparent)]
 pub struct Classes(Vec<ClassRule>);
 
 /// One rule.
@@ -73,7 +72,6 @@ impl Class {
 }
 
 impl Classes {
-
     /// The class of a tool.
     #[must_use]
     pub fn of(&self, tool: &Tool) -> Class {
@@ -88,7 +86,6 @@ impl Classes {
             None => Class::Parallel { said: false },
         }
     }
-
 }
 
 impl TryFrom<Vec<ClassRule>> for Classes {
@@ -101,7 +98,9 @@ impl TryFrom<Vec<ClassRule>> for Classes {
             None => Ok(Classes(rules)),
             Some(odd) => {
                 let tools = odd.tools.as_str();
-                Err(format!("the class of `{tools}` has a `group`, which only `class = \"sequential\"` knows; take it out"))
+                Err(format!(
+                    "the class of `{tools}` has a `group`, which only `class = \"sequential\"` knows; take it out"
+                ))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A batch, from its first call to its last outcome.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::BatchSettings;
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 use super::report::{BatchReport, Ended};
 use super::turn::Queue;
 use crate::call::{Call, CallId, Wanted};
@@ -32,6 +32,8 @@ pub struct Batch {
     running: JoinSet<Outcome>,
     /// Whose task is whose.
     calls: HashMap<Id, (usize, CallId, String)>,
+    /// Those that must not run.
+    refused: VecDeque<(usize, Outcome)>,
     added: usize,
     ended: Vec<Ended>,
 }
@@ -58,6 +60,7 @@ impl Batch {
             failed: None,
             running: JoinSet::new(),
             calls: HashMap::new(),
+            refused: VecDeque::new(),
             added: 0,
             ended: Vec::new(),
         }
@@ -103,17 +106,24 @@ impl Batch {
         Ok(index)
     }
 
+    /// Adds a call that must not run: it is answered with this error, and is in nobody's way.
+    pub fn refuse(&mut self, tool: &str, error: CallError) -> usize {
+        let index = self.queue.push(Planned::refused(tool)).index();
+        self.added += 1;
+        let (call, report) = (CallId::fresh(), Report::default());
+        self.refused.push_back((index, Outcome { call, tool: tool.to_owned(), result: Err(error), report }));
+        index
+    }
+
     /// The next call that has ended; nothing where all have.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Done> {
-        let (task, ended) = match self.running.join_next_with_id().await? {
-            Ok((task, outcome)) => (task, Ok(outcome)),
-            Err(error) => (error.id(), Err(error)),
+        let (index, mut outcome) = match self.refused.pop_front() {
+            Some(refused) => refused,
+            None => self.joined().await?,
         };
-        let (index, call, tool) = self.calls.remove(&task)?;
-        let mut outcome = ended.unwrap_or_else(|error| lost(call, tool, &error));
         self.queue.ends(index);
         if let Err(error) = &mut outcome.result {
             match self.failed {
@@ -130,6 +140,15 @@ impl Batch {
         }
         self.ended.push(Ended::of(index, self.queue.class(index), &outcome));
         Some(Done { index, outcome })
+    }
+
+    async fn joined(&mut self) -> Option<(usize, Outcome)> {
+        let (task, ended) = match self.running.join_next_with_id().await? {
+            Ok((task, outcome)) => (task, Ok(outcome)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let (index, call, tool) = self.calls.remove(&task)?;
+        Some((index, ended.unwrap_or_else(|error| lost(call, tool, &error))))
     }
 
     /// Cancels all calls that have not ended. Their outcomes still come: what may change something ends by itself.
