@@ -129,7 +129,7 @@ impl BatchArgs {
         settings: BatchSettings,
         reading: &Reading,
         calls: Vec<Result<Call, toolpost::CallError>>,
-        progress: &Progress,
+        progress: &Arc<Progress>,
     ) -> Result<Exit, Stop> {
         let out = self.out.unwrap_or(reading.dialect);
         if self.unordered && out != Dialect::Ours {
@@ -148,7 +148,10 @@ impl BatchArgs {
                 Err(error) => drop(batch.refuse(&asked.tool, error)),
             }
         }
-        let interrupted = interrupt::politely(batch.canceller());
+        let interrupted = interrupt::politely(batch.canceller(), {
+            let progress = progress.clone();
+            move |line| progress.say(line)
+        });
         let mut answers = Answers::new(reading, out);
         (answers.in_order, answers.live) = (!self.unordered, !self.json);
         while let Some(done) = batch.next().await {

@@ -62,7 +62,10 @@ pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
     }
     print::run(&bar, format!("calling {}", args.tool));
     let unless = CancellationToken::new();
-    let interrupted = interrupt::politely(unless.clone());
+    let interrupted = interrupt::politely(unless.clone(), {
+        let bar = bar.clone();
+        move |line| bar.suspend(|| print::note(line))
+    });
     let wanted = Wanted { unless: Some(unless), until: None };
     let call = Call { idempotency_key: args.key, wanted, ..args.caller.of(Call::new(&args.tool, arguments)) };
     let outcome = loaded.host.call(call).await;

@@ -6,8 +6,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::print;
-
 /// The exit code of a program that was interrupted, as shells have it: 128 and the number of the signal.
 const INTERRUPTED: i32 = 130;
 
@@ -20,8 +18,8 @@ impl Drop for Listening {
     }
 }
 
-/// Cancels at the first interruption, and ends the program at the second one.
-pub(crate) fn politely(cancel: CancellationToken) -> Option<Listening> {
+/// Cancels at the first interruption, which `say` tells, and ends the program at the second one.
+pub(crate) fn politely(cancel: CancellationToken, say: impl Fn(&str) + Send + Sync + 'static) -> Option<Listening> {
     let mut interrupts = signal(SignalKind::interrupt()).ok()?;
     let mut ends = signal(SignalKind::terminate()).ok()?;
     let listening = tokio::spawn(async move {
@@ -33,7 +31,7 @@ pub(crate) fn politely(cancel: CancellationToken) -> Option<Listening> {
             if !is_first {
                 exit(INTERRUPTED);
             }
-            print::note("cancelling: what may change something ends by itself; interrupt once more to end at once");
+            say("cancelling: what may change something ends by itself; interrupt once more to end at once");
             cancel.cancel();
         }
     });

@@ -79,6 +79,11 @@ impl Progress {
         let _ = self.lines.println(line);
     }
 
+    /// Writes a line above what runs.
+    pub(super) fn say(&self, line: &str) {
+        self.lines.suspend(|| print::note(line));
+    }
+
     pub(super) fn end(&self) {
         if let Some(whole) = self.shown().whole.take() {
             whole.finish_and_clear();
