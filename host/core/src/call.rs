@@ -19,7 +19,7 @@ use crate::deadline::Deadline;
 use crate::guard::replay::Asked;
 use crate::inside::Inside;
 use crate::secret::Secrets;
-use crate::tell::{CallError, Stage, Trail};
+use crate::tell::{CallError, Reader, Stage, Trail};
 
 /// A request to run a tool.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct Call {
     pub wanted: Wanted,
     /// Its turn among the calls of its batch, where it is in one.
     pub turn: Option<Turn>,
+    /// Who reads what it says while it runs, where somebody does.
+    pub reader: Option<Reader>,
 }
 
 /// How long a caller wants a call whose outcome is waited for in any case. Without a word: until it ends.
@@ -80,6 +82,7 @@ impl Call {
             inside: None,
             wanted: Wanted::default(),
             turn: None,
+            reader: None,
         }
     }
 

@@ -235,6 +235,9 @@ impl Attempt {
             let message = message.map(|message| self.masker().text(message).into_owned());
             let message = message.as_deref().map(|message| cut(message, PROGRESS_BYTES_MAX));
             self.teller.tell(&Event::Progress { done, total, message });
+            if let Some(reader) = &self.call.call.reader {
+                reader.progress(self.number, done, total, message);
+            }
         }
     }
 
@@ -246,12 +249,19 @@ impl Attempt {
         }
     }
 
-    /// Hands out a part of the result. All parts together are no longer than the result may be.
-    pub fn emit(&self, text: &str) {
-        if self.gate.check().is_ok() && self.meter.emit_left.take(text.len().max(PART_BYTES_LEAST)) {
-            let mut part = Vec::with_capacity(text.len());
-            self.meter.with_emitted(|emitted| emitted.write(text.as_bytes(), |bytes| part.extend_from_slice(bytes)));
-            self.part(&part);
+    /// Hands out a part of the result. All parts together are no longer than the result may be. Where somebody reads them as they
+    /// come, this waits for a slow reader.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a part half handed out.
+    pub async fn emit(&self, text: &str) {
+        if self.gate.check().is_err() || !self.meter.emit_left.take(text.len().max(PART_BYTES_LEAST)) {
+            return;
+        }
+        let mut part = Vec::with_capacity(text.len());
+        self.meter.with_emitted(|emitted| emitted.write(text.as_bytes(), |bytes| part.extend_from_slice(bytes)));
+        if let (Some(part), Some(reader)) = (self.part(&part), &self.call.call.reader) {
+            reader.part(self.number, part).await;
         }
     }
 
@@ -259,14 +269,17 @@ impl Attempt {
     pub(crate) fn end(&self, result: &mut Result<Output, CallError>) {
         self.masker().result_in(result);
         let rest = self.meter.with_emitted(Stream::end);
-        self.part(&rest);
+        if let (Some(part), Some(reader)) = (self.part(&rest), &self.call.call.reader) {
+            reader.last_part(self.number, part);
+        }
     }
 
-    fn part(&self, bytes: &[u8]) {
+    /// Tells of a part, if there is something in it.
+    fn part<'a>(&self, bytes: &'a [u8]) -> Option<&'a str> {
         // Texts are cut between characters, so that this is text again.
-        if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()) {
-            self.teller.tell(&Event::Partial { text });
-        }
+        let text = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty())?;
+        self.teller.tell(&Event::Partial { text });
+        Some(text)
     }
 
     /// Writes a line to the log of the call. Listeners are told as much of the log as is kept.

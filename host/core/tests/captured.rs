@@ -152,7 +152,7 @@ async fn listeners_are_told_no_more_than_may_be_kept() {
         let words = "w".repeat(100_000);
         for at in 0..20_000 {
             attempt.progress(at, None, Some(&words));
-            attempt.emit(&words[..1_000]);
+            attempt.emit(&words[..1_000]).await;
             attempt.log(Level::Info, &words[..100]);
         }
         attempt.log(Level::Info, &words);

@@ -153,7 +153,7 @@ async fn everything_about_a_call_is_told_in_the_order_in_which_it_happens() {
             .pass(Effect { class: EffectClass::Writes, action: "files.write".into(), target, detail: None })
             .await?
             .done();
-        attempt.emit("chunk");
+        attempt.emit("chunk").await;
         attempt.progress(2, None, None);
         Err(declined("enough"))
     });
@@ -312,7 +312,7 @@ async fn nothing_passes_the_gate_of_an_attempt_that_panicked() {
         let attempt = kept.lock().unwrap().take().unwrap();
         let effect = Effect { class: EffectClass::Writes, action: "a.b".into(), target: "c".into(), detail: None };
         assert_eq!(attempt.pass(effect).await.unwrap_err().kind, ErrorKind::Cancelled, "{class:?}");
-        attempt.emit("more");
+        attempt.emit("more").await;
         assert_eq!(recorder.told(), Vec::<String>::new(), "{class:?}");
     }
 }

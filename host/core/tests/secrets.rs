@@ -127,8 +127,8 @@ async fn leak(attempt: Attempt) -> Result<Value, CallError> {
         attempt.log(Level::Info, &format!("log <{form}>"));
         attempt.progress(1, None, Some(&format!("{}<{form}>", "x".repeat(1_010))));
         let (part, rest) = form.split_at(form.floor_char_boundary(form.len() / 2));
-        attempt.emit(&format!("part <{part}"));
-        attempt.emit(&format!("{rest}>"));
+        attempt.emit(&format!("part <{part}")).await;
+        attempt.emit(&format!("{rest}>")).await;
         attempt.meter.stdout.write(format!("out <{part}").as_bytes());
         attempt.meter.stdout.write(format!("{rest}>\n").as_bytes());
         for byte in form.bytes() {

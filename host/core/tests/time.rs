@@ -200,7 +200,7 @@ async fn a_timeout_drops_the_tool_and_closes_the_effect_gate_before_the_result_i
                         sleep(seconds(10)).await;
                         detached.progress(1, None, None);
                         detached.log(Level::Info, "still here");
-                        detached.emit("more");
+                        detached.emit("more").await;
                         passes.send(detached.pass(effect()).await.map(|passage| passage.done())).unwrap();
                     }
                 });
@@ -237,7 +237,7 @@ async fn not_even_what_a_stopped_tool_does_while_it_is_dropped_has_an_effect() {
     struct Tidy(Attempt);
     impl Drop for Tidy {
         fn drop(&mut self) {
-            self.0.emit("bye");
+            assert!(self.0.emit("bye").now_or_never().is_some());
             self.0.log(Level::Info, "bye");
             let pass = self.0.pass(effect()).now_or_never();
             assert_eq!(pass.map(|passed| passed.map(drop).map_err(|e| e.kind)), Some(Err(ErrorKind::Cancelled)));

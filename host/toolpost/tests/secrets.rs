@@ -140,7 +140,7 @@ async fn leak(attempt: Attempt) -> Result<serde_json::Value, CallError> {
     let value = secret.reveal();
     attempt.log(Level::Error, &format!("log {value}"));
     attempt.progress(1, None, Some(value));
-    attempt.emit(value);
+    attempt.emit(value).await;
     attempt.meter.stdout.write(value.as_bytes());
     attempt.meter.stderr.write(value.as_bytes());
     let effect = toolpost::Effect {

@@ -14,7 +14,9 @@ use crate::tell::{CallError, Stage};
 
 /// The turn of a call in its batch. Only [`super::Batch`] makes one.
 #[derive(Clone)]
-pub struct Turn {
+pub struct Turn(Arc<Place>);
+
+struct Place {
     queue: Arc<Queue>,
     index: usize,
 }
@@ -54,7 +56,7 @@ impl Queue {
         let mut waiting = self.waiting();
         let index = waiting.line.push(call);
         waiting.times.push(Times { added: Instant::now(), came: None, went: None, behind: None, ended: None });
-        Turn { queue: self.clone(), index }
+        Turn(Arc::new(Place { queue: self.clone(), index }))
     }
 
     pub(super) fn ends(&self, index: usize) {
@@ -105,14 +107,14 @@ impl Turn {
     /// Dropping the future leaves the call where it is in the line, until it ends.
     pub(crate) async fn comes(&self, call: Planned) -> Result<(), CallError> {
         let goes = {
-            let mut waiting = self.queue.waiting();
-            let edited = (waiting.line.plan().calls().get(self.index) != Some(&call)).then_some(call);
+            let mut waiting = self.0.queue.waiting();
+            let edited = (waiting.line.plan().calls().get(self.0.index) != Some(&call)).then_some(call);
             let (told, goes) = oneshot::channel();
-            waiting.told.insert(self.index, told);
-            if let Some(times) = waiting.times.get_mut(self.index) {
+            waiting.told.insert(self.0.index, told);
+            if let Some(times) = waiting.times.get_mut(self.0.index) {
                 times.came = Some(Instant::now());
             }
-            waiting.line.comes(self.index, edited);
+            waiting.line.comes(self.0.index, edited);
             waiting.go(None);
             goes
         };
@@ -121,20 +123,20 @@ impl Turn {
 
     /// Whether earlier calls are in its way, or were: what was known before them may not be so behind them.
     pub(crate) fn is_behind_others(&self) -> bool {
-        self.queue.waiting().line.is_behind_others(self.index)
+        self.0.queue.waiting().line.is_behind_others(self.0.index)
     }
 
     pub(crate) fn classes(&self) -> &Classes {
-        &self.queue.classes
+        &self.0.queue.classes
     }
 
     pub(super) fn index(&self) -> usize {
-        self.index
+        self.0.index
     }
 }
 
 impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Turn").field(&self.index).finish()
+        f.debug_tuple("Turn").field(&self.0.index).finish()
     }
 }

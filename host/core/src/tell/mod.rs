@@ -12,6 +12,7 @@ mod truncate;
 mod breakers;
 mod event;
 mod span;
+mod stream;
 
 // From one to the other
 mod trail;
@@ -23,5 +24,6 @@ pub use self::event::{Event, Level, Sink, Teller, Told, Tracing, Voice};
 pub(crate) use self::outcome::milliseconds;
 pub use self::outcome::{AttemptReport, Captured, Content, Outcome, Output, Report};
 pub(crate) use self::span::CallSpan;
+pub use self::stream::{Piece, Reader, Streaming};
 pub(crate) use self::trail::Trail;
 pub use self::truncate::Truncated;

@@ -7,7 +7,11 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::state::State;
 
 mod bindings {
-    wasmtime::component::bindgen!({ path: "../../wit", world: "host" });
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "host",
+        imports: { "toolpost:tool/progress@0.1.0.emit": async },
+    });
 }
 
 use bindings::toolpost::tool::{context, log, progress, types};
@@ -50,8 +54,8 @@ impl progress::Host for State {
         State::attempt(self).progress(done, total, message.as_deref());
     }
 
-    fn emit(&mut self, text: String) {
-        State::attempt(self).emit(&text);
+    async fn emit(&mut self, text: String) {
+        State::attempt(self).emit(&text).await;
     }
 }
 
