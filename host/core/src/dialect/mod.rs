@@ -1,4 +1,5 @@
-//! How do those who ask write it? Calls and answers as the model providers write them, and as the host does itself.
+//! How do those who ask write it? Calls and answers as the model providers write them, and as the host does itself; and the
+//! definitions by which models know the tools.
 //!
 //! [`Dialect::read`] makes calls of what a model has sent, [`Dialect::answer`] and [`Dialect::answers`] write what came of them in
 //! the words of the same dialect, or of another. Nothing runs here, and nothing is judged that the host judges itself:
@@ -49,6 +50,11 @@ mod gemini;
 mod openai;
 mod ours;
 mod responses;
+
+// How models know the tools
+pub mod definition;
+mod size;
+mod strict;
 
 use std::fmt;
 use std::str::FromStr;

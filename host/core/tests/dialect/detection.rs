@@ -1,5 +1,6 @@
 //! Whose words a text has.
 
+use toolpost_core::dialect::definition::Form;
 use toolpost_core::dialect::{Dialect, DialectError};
 
 fn check(dialect: Dialect, texts: &[&str]) {
@@ -90,6 +91,7 @@ fn what_shows_nothing_is_not_guessed_at() {
 #[test]
 fn every_format_is_found_by_its_name_and_a_misspelt_one_is_told_what_was_meant() {
     assert!(Dialect::ALL.into_iter().all(|dialect| dialect.name().parse() == Ok(dialect)));
+    assert!(Form::ALL.into_iter().all(|form| form.name().parse() == Ok(form)));
     let told = |name: &str| name.parse::<Dialect>().unwrap_err();
     let error = |message: &str| DialectError { message: message.into() };
     assert_eq!(told("openia"), error("no format is named `openia`; did you mean `openai`?"));

@@ -1,9 +1,11 @@
-//! Calls and answers as others write them.
+//! Calls, answers and definitions as others write them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod answers;
+mod definitions;
 mod detection;
 mod laws;
+mod projection;
 mod reading;
 mod shapes;
 
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 use toolpost_core::catalog::shape::{Field, Integer, Shape};
 use toolpost_core::dialect::{AskedCall, Bounds, Dialect, DialectError, Reading};
 use toolpost_core::tell::Report;
-use toolpost_core::{CallError, CallId, Catalog, EffectClass, ErrorKind, Host, Native, Outcome, Stage};
+use toolpost_core::{CallError, CallId, Catalog, EffectClass, ErrorKind, Host, Native, Outcome, Stage, Tool};
 
 const U32: Shape = Shape::Integer(Integer::U32);
 
@@ -95,4 +97,10 @@ async fn answered(dialect: Dialect, text: &str, out: Dialect) -> Value {
         line.as_object_mut().unwrap().remove("call");
     }
     answers
+}
+
+/// A tool with these parameters.
+fn tool(parameters: Vec<Field>) -> Tool {
+    let tool = Native::new("tool", "A tool");
+    parameters.into_iter().fold(tool, Native::field).run(|_| async { Ok(Value::Null) })
 }
