@@ -7,6 +7,8 @@
 //! An optional parameter is `null` where it is absent for OpenAI, which requires every property: accepting reads it so. For
 //! Anthropic it is left out, as there a request has room for few types that are one of several.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::size::Size;
@@ -109,7 +111,20 @@ impl Subset {
                 arm => flat.push(arm),
             }
         }
+        self.tell_apart(at, &flat)?;
         Ok(Value::Array(flat))
+    }
+
+    /// While a model writes an object, OpenAI knows by its first key which of several it is.
+    fn tell_apart(self, at: &str, arms: &[Value]) -> Result<(), String> {
+        let keys = |arm: &Value| arm.get("properties")?.as_object()?.keys().next().cloned();
+        let mut seen = BTreeSet::new();
+        match arms.iter().filter_map(keys).find(|key| !seen.insert(key.clone())) {
+            Some(key) if self == Subset::OpenAi => {
+                Err(format!("two objects that may stand for {at} begin with the same key `{key}`"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps the bounds that are taken, and says the others. One that a reader of 64-bit floats would change is not kept: it
@@ -194,6 +209,7 @@ impl Subset {
                         different.push(item);
                     }
                 }
+                self.tell_apart(&format!("an item of {at}"), &different)?;
                 let any = json!({"anyOf": different});
                 let items = if different.len() == 1 { different.pop().unwrap_or(any) } else { any };
                 part.insert("items".into(), items);

@@ -114,6 +114,19 @@ fn what_is_open_has_no_strict_form_and_the_reason_says_where() {
     assert_eq!(Form::Gemini.strict_schema(&json!({})), Err("`gemini` has no strict definitions".into()));
 }
 
+#[test]
+fn objects_that_begin_with_the_same_key_cannot_be_told_apart_by_openai() {
+    let record = |names: [&str; 2]| Shape::Record(names.map(|name| Field::new(name, Shape::Bool)).to_vec());
+    let tuple = |one, other| tool(vec![value(Shape::Tuple(vec![record(one), record(other)]))]).input_schema();
+    let same = tuple(["x", "y"], ["x", "z"]);
+    let why = "two objects that may stand for an item of `value` begin with the same key `x`";
+    assert_eq!(Form::OpenAi.strict_schema(&same), Err(why.to_owned()));
+    assert!(Form::Anthropic.strict_schema(&same).is_ok());
+    // The very same, or another order, is no doubt.
+    assert!(Form::OpenAi.strict_schema(&tuple(["x", "y"], ["x", "y"])).is_ok());
+    assert!(Form::OpenAi.strict_schema(&tuple(["x", "y"], ["z", "x"])).is_ok());
+}
+
 /// What no longer stands in a value where it is absent.
 fn without_absent(shape: &Shape, value: &Value) -> Value {
     match (shape, value) {
@@ -194,7 +207,12 @@ proptest! {
             (Form::OpenAi, arguments.clone(), BOUNDS.as_slice()),
             (Form::Anthropic, without_absent(&whole, &arguments), &[]),
         ] {
-            let schema = form.strict_schema(&tool.input_schema()).map_err(TestCaseError::fail)?;
+            let schema = match form.strict_schema(&tool.input_schema()) {
+                Ok(schema) => schema,
+                // Two records in a tuple.
+                Err(why) if form == Form::OpenAi && why.contains("begin with the same key") => continue,
+                Err(why) => return Err(TestCaseError::fail(why)),
+            };
             prop_assert!(draft202012::new(&schema).unwrap().is_valid(&arguments), "{form}: {arguments} against {schema}");
             prop_assert!(is_closed(&schema, form == Form::OpenAi), "{form}: {schema}");
             let mut found = Vec::new();
