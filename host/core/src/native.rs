@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::catalog::grants::Grants;
 use crate::catalog::settings::LimitSettings;
 use crate::catalog::shape::{Field, Shape};
-use crate::catalog::{Base, Cast, Origin, SecretArguments, Tool};
+use crate::catalog::{Base, Cast, Origin, SecretArguments, Tool, ToolLabel};
 use crate::effect::EffectClass;
 use crate::guard::GuardSettings;
 use crate::run::{Attempt, Runner};
@@ -44,6 +44,7 @@ use crate::tell::{CallError, Output};
 pub struct Native {
     name: String,
     description: String,
+    labels: BTreeSet<ToolLabel>,
     parameters: Vec<Field>,
     result: Option<Shape>,
     effect: EffectClass,
@@ -60,6 +61,7 @@ impl Native {
         Native {
             name: name.into(),
             description: description.into(),
+            labels: BTreeSet::new(),
             parameters: Vec::new(),
             result: None,
             effect: EffectClass::Open,
@@ -69,6 +71,13 @@ impl Native {
             secrets: BTreeSet::new(),
             base: Base::default(),
         }
+    }
+
+    /// Adds a word by which it is chosen.
+    #[must_use]
+    pub fn label(mut self, label: ToolLabel) -> Self {
+        self.labels.insert(label);
+        self
     }
 
     /// Adds a parameter, by its name in kebab-case or `snake_case`.
@@ -143,6 +152,7 @@ impl Native {
             said: Some(self.effect),
             name: self.name,
             description: self.description,
+            labels: self.labels,
             parameters: self.parameters,
             result: self.result,
             effect: self.effect,

@@ -37,6 +37,7 @@ pub use self::schema::schema;
 pub use self::secret_name::SecretName;
 pub use self::sql::{SqlKind, SqlSettings};
 pub use self::telling::{LogSettings, TelemetrySettings};
+pub use toolpost_core::catalog::ToolLabel;
 pub use toolpost_core::catalog::grants::GrantSettings;
 pub use toolpost_core::catalog::settings::{Bytes, LimitSettings, Span, ToolSettings};
 
@@ -206,6 +207,10 @@ pub struct ComponentSettings {
     /// Limits of the component's tools. Default: the host's.
     #[serde(default)]
     pub limits: LimitSettings,
+    /// Words by which the component's tools are chosen, as in `toolpost list --label WORD`: 1 to 40 characters of a-z, 0-9, `_`
+    /// and `-` each. Default: none.
+    #[serde(default)]
+    pub labels: Vec<ToolLabel>,
     /// What the component's tools may reach. Default: nothing.
     #[serde(default)]
     pub grants: GrantSettings,

@@ -387,6 +387,7 @@ impl Component {
         let mut tool = Tool {
             name,
             description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),
+            labels: settings.labels.iter().cloned().collect(),
             parameters: function.parameters.clone(),
             result: function.answer().cloned(),
             effect: effect(settings.effect, reach)?,

@@ -14,6 +14,9 @@ pub mod schema;
 // From a call to an accepted call
 mod accept;
 
+// Which of them are meant
+mod selection;
+
 // What the operator says
 pub mod grants;
 pub mod settings;
@@ -24,6 +27,7 @@ use std::sync::Arc;
 pub use self::accept::{CastReport, accept};
 pub use self::cast::Cast;
 pub use self::hidden::SecretArguments;
+pub use self::selection::{Selection, ToolLabel};
 pub use self::tool::{Base, Origin, Tool};
 use crate::guard::Guards;
 use crate::guard::slot::{ComponentRoom, Need, ToolRoom};

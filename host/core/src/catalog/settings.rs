@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::cast::Cast;
 use super::grants::GrantSettings;
+use super::selection::ToolLabel;
 use crate::effect::EffectClass;
 use crate::guard::GuardSettings;
 
@@ -73,6 +74,10 @@ pub struct ToolSettings {
     pub name: Option<String>,
     /// Another description, for the agent that chooses. Default: its author's.
     pub description: Option<String>,
+    /// Words by which the tool is chosen, beside those of its component: 1 to 40 characters of a-z, 0-9, `_` and `-` each.
+    /// Default: none.
+    #[serde(default)]
+    pub labels: Vec<ToolLabel>,
     /// What the tool may do to the world, where the operator knows better than what is derived from its powers.
     /// Default: what is derived.
     pub effect: Option<EffectClass>,

@@ -10,6 +10,7 @@ use super::cast::{self, Cast, nearest};
 use super::grants::Grants;
 use super::hidden::SecretArguments;
 use super::schema;
+use super::selection::ToolLabel;
 use super::shape::{Field, Shape};
 use crate::effect::EffectClass;
 use crate::guard::Guards;
@@ -23,6 +24,8 @@ pub struct Tool {
     pub name: String,
     /// What it does, for the one who chooses.
     pub description: String,
+    /// The words by which operators sort it.
+    pub labels: BTreeSet<ToolLabel>,
     /// What it takes, in order.
     pub parameters: Vec<Field>,
     /// What it answers with when it succeeds.

@@ -90,6 +90,7 @@ impl Builder {
             match component.tool_on(function, &base, &plain, &databases) {
                 Ok(mut tool) => {
                     tool.limits = tool.limits.with(&self.overrides);
+                    tool.labels.extend(settings.labels.iter().cloned());
                     let fits = tool.guards.idempotency.fits(&tool.parameters);
                     faults.extend(fits.err().map(|why| format!("`{path}`{at}: {why}")));
                     let defaults = tool.set_defaults(&said.defaults);

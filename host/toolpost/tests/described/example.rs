@@ -79,7 +79,7 @@ impl Made {
         self.0.reload_with(settings).await.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let catalog = self.0.host().catalog();
         let tools = catalog.tools().map(|tool| {
-            let about = (&tool.name, &tool.description, &tool.parameters, tool.effect, tool.cast);
+            let about = (&tool.name, &tool.description, &tool.labels, &tool.parameters, tool.effect, tool.cast);
             format!("{about:?} {:?} {:?} {:?} {:?}", tool.secret_arguments, tool.limits, tool.guards, tool.grants)
         });
         tools.chain([shared]).collect::<Vec<_>>().join("\n")
