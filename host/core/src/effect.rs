@@ -6,16 +6,18 @@
 //! person who is asked, a dry run) have this one place.
 
 mod intent;
+mod within;
 
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 pub use self::intent::Intent;
+pub(crate) use self::within::Within;
 
 use crate::check::approve::Decision;
 use crate::tell::{CallError, ErrorKind, Stage};
@@ -117,7 +119,10 @@ pub(crate) trait Witness: Send + Sync + std::fmt::Debug {
 /// The door of one attempt. Clones are the same door.
 #[derive(Clone, Debug)]
 pub struct Gate {
+    /// What has passed it; and who waits until nothing inside of the attempt runs any more.
     inner: Arc<(Mutex<Inner>, Notify)>,
+    /// It is closed: by itself, or with that of an attempt around this one.
+    over: CancellationToken,
     /// Of this attempt, and of those around it.
     witnesses: Vec<Arc<dyn Witness>>,
 }
@@ -169,7 +174,8 @@ impl Gate {
             hint: None,
             server_failed,
         };
-        Gate { inner: Arc::new((Mutex::new(inner), Notify::new())), witnesses: Vec::new() }
+        let inner = Arc::new((Mutex::new(inner), Notify::new()));
+        Gate { inner, over: CancellationToken::new(), witnesses: Vec::new() }
     }
 
     /// The same gate, through which nothing goes that may change something before this witness knows.
@@ -177,9 +183,10 @@ impl Gate {
         self.witnesses.push(witness);
     }
 
-    /// The same gate, before which the witnesses of the attempt around this one are asked too.
-    pub(crate) fn before_those_of(&mut self, around: &Gate) {
+    /// The same gate inside of another one: the witnesses there are asked too, and when that closes, this does.
+    pub(crate) fn inside_of(&mut self, around: &Gate) {
         self.witnesses.extend(around.witnesses.iter().cloned());
+        self.over = around.over.child_token();
     }
 
     /// Asks for leave to do an effect, and writes it down.
@@ -194,9 +201,10 @@ impl Gate {
     pub async fn pass(&self, effect: Effect) -> Result<Passage, CallError> {
         let witnessed = self.witnessed(&effect).await;
         let mut inner = self.lock();
-        let fate = if inner.closed || witnessed.is_err() { Fate::Refused } else { Fate::Indeterminate };
+        let is_over = self.is_over(&inner);
+        let fate = if is_over || witnessed.is_err() { Fate::Refused } else { Fate::Indeterminate };
         let index = inner.write_down(effect, fate);
-        if inner.closed {
+        if is_over {
             return Err(over());
         }
         drop(inner);
@@ -264,52 +272,25 @@ impl Gate {
     /// Asks whether the attempt still runs, for what only the host notices, such as a line of log.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`] when the attempt is over.
+    /// [`ErrorKind::Cancelled`] when the attempt is over, or one around it.
     pub fn check(&self) -> Result<(), CallError> {
-        if self.lock().closed { Err(over()) } else { Ok(()) }
+        if self.is_over(&self.lock()) { Err(over()) } else { Ok(()) }
     }
 
-    /// Closes the gate for good: from here on the attempt has no effect on the world.
+    /// Closes the gate for good: from here on the attempt has no effect on the world, nor has anything inside of it.
     pub fn close(&self) {
+        // First this one alone, because what is written down here is read next.
         self.lock().closed = true;
-        self.inner.1.notify_waiters();
+        self.over.cancel();
     }
 
     /// Waits until the gate is closed.
     pub(crate) async fn closed(&self) {
-        let mut closing = pin!(self.inner.1.notified());
-        // From here on no closing is missed.
-        closing.as_mut().enable();
-        if !self.lock().closed {
-            closing.await;
-        }
+        self.over.cancelled().await;
     }
 
-    /// Lets an attempt of a call inside of this attempt begin.
-    pub(crate) fn enter(&self, effect: EffectClass, within: &Gate) -> Result<Within, CallError> {
-        let mut inner = self.lock();
-        if inner.closed {
-            return Err(over());
-        }
-        inner.running_inside += usize::from(effect.may_change());
-        Ok(Within { outer: self.clone(), effect, gate: within.clone() })
-    }
-
-    /// How far the attempt has gone into the world by calls inside of it, or may have.
-    pub(crate) fn inside(&self) -> EffectClass {
-        let inner = self.lock();
-        // Those that still run are not stopped by the end of this attempt.
-        if inner.running_inside > 0 { EffectClass::Destroys } else { inner.inside }
-    }
-
-    /// How far the attempt has gone into the world, or may have.
-    fn reach(&self) -> EffectClass {
-        let inside = self.inside();
-        let inner = self.lock();
-        let happened = inner.records.iter().filter(|record| matches!(record.fate, Fate::Done | Fate::Indeterminate));
-        let listed = happened.map(|record| record.effect.class).max().unwrap_or(EffectClass::Pure);
-        let unlisted = if inner.unlisted > 0 { EffectClass::Destroys } else { EffectClass::Pure };
-        inside.max(listed).max(unlisted)
+    fn is_over(&self, inner: &Inner) -> bool {
+        inner.closed || self.over.is_cancelled()
     }
 
     /// Notes what was decided about an effect, and says whether it did: as many of them are listed as effects are.
@@ -336,23 +317,6 @@ impl Gate {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An attempt of a call inside of another attempt. When it is over, that one has gone as far as it has.
-#[derive(Debug)]
-pub(crate) struct Within {
-    outer: Gate,
-    effect: EffectClass,
-    gate: Gate,
-}
-
-impl Drop for Within {
-    fn drop(&mut self) {
-        let reach = self.gate.reach();
-        let mut outer = self.outer.lock();
-        outer.inside = outer.inside.max(reach);
-        outer.running_inside -= usize::from(self.effect.may_change());
     }
 }
 

@@ -285,7 +285,7 @@ impl Host {
     /// # Cancel safety
     /// Dropping the future cancels the call. A tool that only computes or reads is stopped with it; an attempt of a tool
     /// that may change something goes on to its own end, so that nobody is left with half of an effect, and is not followed
-    /// by another one.
+    /// by another one. A call inside of another one ends with the attempt around it in any case.
     pub async fn call(&self, call: Call) -> Outcome {
         let around = call.inside.clone().map(|around| (around, call.id.clone(), call.tool.clone()));
         let road = pin!(self.walk(call));

@@ -16,6 +16,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, pending};
 use tokio::sync::oneshot;
 
 use crate::attempts::Guarding;
@@ -28,6 +30,9 @@ use crate::guard::slot::{Around, Seat, Slots};
 use crate::host::HostRef;
 use crate::run::{Attempt, Leaves};
 use crate::tell::{CallError, ErrorKind, Outcome, Report, Stage};
+
+/// Why nothing more is done for a call inside of another one that has ended.
+const OVER: &str = "the call around it is over";
 
 /// What an attempt holds ready for the calls inside of it.
 #[derive(Clone, Debug)]
@@ -80,11 +85,12 @@ impl Inside {
         self.0.ties.seat.around()
     }
 
-    /// Ends a call with the attempt around it: for what may change something, its caller is gone then; all else stops.
+    /// Ends a call with the attempt around it. What may change something runs in a task of its own, and ends there by
+    /// [`ended_around`].
     pub(crate) async fn bound(&self, id: CallId, tool: String, road: impl Future<Output = Outcome>) -> Outcome {
         tokio::select! {
             biased;
-            () = self.0.gate.closed() => over(id, tool, "the call around it is over"),
+            () = self.0.gate.closed() => over(id, tool, OVER),
             outcome = road => outcome,
         }
     }
@@ -123,10 +129,27 @@ impl Inside {
     }
 }
 
-/// The outcome of a call that was not begun.
+/// The outcome of a call for which nothing more is done.
 pub(crate) fn over(call: CallId, tool: String, why: &str) -> Outcome {
-    let error = CallError::new(ErrorKind::Cancelled, Stage::Run, why).with_help("nothing more is done for it");
-    Outcome { call, tool, result: Err(error), report: Report::default() }
+    Outcome { call, tool, result: Err(nothing_more(why)), report: Report::default() }
+}
+
+fn nothing_more(why: &str) -> CallError {
+    CallError::new(ErrorKind::Cancelled, Stage::Run, why).with_help("nothing more is done for it")
+}
+
+/// How an attempt ends whose call is inside of one that has ended; nothing where that runs, or there is none.
+pub(crate) fn is_over_around(attempt: &Attempt) -> Option<CallError> {
+    let around = attempt.call.call.inside.as_ref()?;
+    around.gate().check().is_err().then(|| nothing_more(OVER))
+}
+
+/// Waits until the attempt is over inside of which this one runs; for ever, where there is none. Boxed, because few have one.
+pub(crate) fn ended_around(attempt: &Attempt) -> impl Future<Output = CallError> + Unpin + '_ {
+    match &attempt.call.call.inside {
+        Some(around) => Either::Left(Box::pin(around.gate().closed().map(|()| nothing_more(OVER)))),
+        None => Either::Right(pending()),
+    }
 }
 
 /// Whether a call may be made where it is.

@@ -96,7 +96,7 @@ impl Attempt {
         let meter = Arc::new(Meter::new(&limits, teller.secrets()));
         let mut gate = Gate::new(number);
         if let Some(inside) = &call.call.inside {
-            gate.before_those_of(inside.gate());
+            gate.inside_of(inside.gate());
         }
         let (hold, forwarded) = (None, Arc::default());
         let clock = Clock::new(started, deadline, call.call.inside.as_ref().map(|inside| inside.clock().clone()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use toolpost_core::catalog::shape::{Integer, Shape};
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{
@@ -234,22 +234,6 @@ async fn a_call_is_not_tried_again_after_what_a_call_inside_of_it_did() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_inside_that_may_still_change_something_counts_as_if_it_had() {
-    let inner = tool("inner", EffectClass::Writes, |attempt| async move {
-        sleep(ms(2_000)).await;
-        attempt.pass(writes()).await?.done();
-        Ok(json!(1))
-    });
-    let mut outer = tool("outer", EffectClass::Writes, |attempt| async move {
-        let _ = timeout(ms(1_000), attempt.call("inner", json!({}))).await;
-        Err(failed("it did not wait"))
-    });
-    outer.limits.attempt_time_max = ms(10_000);
-    let outcome = call(&host([outer, inner]), "outer").await;
-    assert_eq!((outcome.failed(), outcome.report.attempts.len()), (Some(ErrorKind::OutcomeUnknown), 1));
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_end_of_a_call_ends_what_only_reads_inside_of_it_wherever_it_runs() {
     struct Gone(Arc<AtomicU32>);
     impl Drop for Gone {
@@ -282,30 +266,6 @@ async fn the_end_of_a_call_ends_what_only_reads_inside_of_it_wherever_it_runs() 
     let ended = calls.1.lock().unwrap();
     let cut = ended.iter().filter(|(tool, failed)| tool == "inner" && failed.is_some()).count();
     assert_eq!((cut, ended.len()), (6, 7));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_may_change_something_goes_on_to_its_end_and_is_not_tried_again() {
-    let ends = Arc::new(AtomicU32::new(0));
-    let count = ends.clone();
-    let inner = tool("inner", EffectClass::Writes, move |_| {
-        let count = count.clone();
-        async move {
-            sleep(ms(3_000)).await;
-            count.fetch_add(1, SeqCst);
-            Err(failed("away"))
-        }
-    });
-    let outer = tool("outer", EffectClass::Writes, |attempt| async move {
-        let _ = timeout(ms(1_000), attempt.call("inner", json!({}))).await;
-        Err(failed("it did not wait"))
-    });
-    let host = host([outer, inner]);
-    let outcome = call(&host, "outer").await;
-    assert_eq!(outcome.failed(), Some(ErrorKind::OutcomeUnknown), "it may still happen");
-    assert_eq!(host.in_use(), (1, 0), "it keeps the place that it was lent");
-    sleep(ms(60_000)).await;
-    assert_eq!((ends.load(SeqCst), host.in_use()), (1, (0, 0)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use crate::guard::replay::Ticket;
 use crate::guard::retry::Fence;
 use crate::guard::slot::{Seat, Slot};
 use crate::guard::usage::Charge;
-use crate::inside::{Inside, Ties};
+use crate::inside::{self, Inside, Ties};
 use crate::run::Attempt;
 use crate::tell::{AttemptReport, CallError, CallSpan, ErrorKind, Event, Output, Stage, Trail};
 
@@ -83,19 +83,30 @@ impl Begun {
         // Locals are dropped in reverse order: first the gate closes, then the running tool goes, and its place is free
         // when `self` goes. The tool is pinned here, because what is awaited by value is dropped at the end of the `await`.
         let attempt = &self.attempt;
-        let running = async { attempt.call.tool.runner.run(attempt).await };
-        let mut running = pin!(std::panic::AssertUnwindSafe(running).catch_unwind());
-        let _close = Close(attempt);
-        let mut result = tokio::select! {
-            biased;
-            ended = running.as_mut() => match ended {
-                Ok(result) => result.map_err(|error| attempt.gate().explain(error)),
-                Err(panic) => Err(panicked(&*panic)),
-            },
-            () = attempt.clock.over() => Err(self.timed_out()),
-            error = attempt.lost() => Err(error),
-            error = attempt.call.call.wanted.cancelled(), if !attempt.call.tool.effect.may_change() => Err(error),
+        let mut result = {
+            let running = async { attempt.call.tool.runner.run(attempt).await };
+            let mut running = pin!(std::panic::AssertUnwindSafe(running).catch_unwind());
+            let _close = Close(attempt);
+            tokio::select! {
+                biased;
+                error = inside::ended_around(attempt) => Err(error),
+                ended = running.as_mut() => match ended {
+                    // What fails because nothing is done for it any more has not failed by itself.
+                    Ok(result) => result.map_err(|error| match inside::is_over_around(attempt) {
+                        Some(over) => over.because(error),
+                        None => attempt.gate().explain(error),
+                    }),
+                    Err(panic) => Err(panicked(&*panic)),
+                },
+                () = attempt.clock.over() => Err(self.timed_out()),
+                error = attempt.lost() => Err(error),
+                error = attempt.call.call.wanted.cancelled(), if !attempt.call.tool.effect.may_change() => Err(error),
+            }
         };
+        // What it has begun and does not wait for was told to stop with it, and has to be as far before anybody hears of the end.
+        if let Some(left) = attempt.gate().left_inside() {
+            left.await;
+        }
         // Behind this line nobody sees a secret: not those who listen, nor what keeps results.
         attempt.end(&mut result);
         result
