@@ -25,16 +25,19 @@ use toolpost::{Builder, Call, EffectClass, ErrorKind, Event, Host, Native, Setti
 const CALLS: usize = 1_000;
 const AT_ONCE: usize = 4;
 
-/// Tools of which each has another time.
+/// Tools of which each has another time; one more has as much as it wants.
 const TIMES: usize = 20;
 
 /// Everything in the world that has a tag in it, by the kind of thing.
 type World = BTreeMap<&'static str, BTreeSet<String>>;
 
+/// What a server was asked for, and when.
+type Seen = Arc<Mutex<BTreeMap<String, SystemTime>>>;
+
 /// Says yes to every request, and keeps its path.
-async fn server() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+async fn server() -> (SocketAddr, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+    let (address, seen) = (listener.local_addr().unwrap(), Seen::default());
     let keep = seen.clone();
     tokio::spawn(async move {
         loop {
@@ -46,7 +49,7 @@ async fn server() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
                 while stream.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
                     match line.trim_end() {
                         "" => {
-                            keep.lock().unwrap().extend(path.take());
+                            keep.lock().unwrap().extend(path.take().map(|path| (path, SystemTime::now())));
                             if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
                                 return;
                             }
@@ -64,14 +67,13 @@ async fn server() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     (address, seen)
 }
 
-/// Keeps how each call of `busy` ended, by its tag, and when.
+/// Keeps how each call of `busy` ended, by its tag.
 #[derive(Default)]
 struct Ends(Mutex<BTreeMap<String, End>>, Mutex<BTreeMap<String, String>>);
 
 struct End {
     kind: Option<ErrorKind>,
     effects: Vec<EffectRecord>,
-    at: SystemTime,
 }
 
 impl Sink for Ends {
@@ -84,8 +86,7 @@ impl Sink for Ends {
             Event::CallEnded { outcome } => {
                 if let Some(tag) = self.1.lock().unwrap().remove(&outcome.call.to_string()) {
                     let effects = outcome.report.effects.clone();
-                    let end = End { kind: outcome.failed(), effects, at: SystemTime::now() };
-                    self.0.lock().unwrap().insert(tag, end);
+                    self.0.lock().unwrap().insert(tag, End { kind: outcome.failed(), effects });
                 }
             }
             _ => {}
@@ -107,18 +108,18 @@ async fn host(folder: &Path, address: SocketAddr, ends: &Arc<Ends>) -> Host {
     };
     let timed = (0..TIMES).map(|at| component(&format!("busy{at}"), &format!("{}ms", 8 + 4 * at)));
     let common = "[store]\ndir = \"kept\"\n[sql.work]\nkind = \"sqlite\"\npath = \"work.db\"\n";
-    let settings = common.to_owned() + &timed.collect::<String>();
+    let settings = common.to_owned() + &timed.chain([component("busy", "60s")]).collect::<String>();
     std::fs::create_dir(folder.join("work")).unwrap();
     let settings = Settings::parse(&settings, &folder.join("toolpost.toml")).unwrap();
     let stop = Native::new("stop", "Begins work, and goes away").effect(EffectClass::Open);
-    let number = || Shape::Integer(Integer::U64);
-    let stop = stop.parameter("tool", Shape::String).parameter("tag", Shape::String).parameter("micros", number());
+    let stop = stop.parameter("tag", Shape::String).parameter("micros", Shape::Integer(Integer::U64));
     let builder = Builder::new().settings(settings).sink(ends.clone()).native(stop, move |attempt| async move {
         let said = &attempt.call.arguments;
-        let (tool, micros) = (said["tool"].as_str().unwrap(), said["micros"].as_u64().unwrap());
-        let work = attempt.call(tool, work(said["tag"].as_str().unwrap(), address));
+        let micros = said["micros"].as_u64().unwrap();
+        let work = attempt.call("busy_work", work(said["tag"].as_str().unwrap(), address));
         tokio::select! {
-            outcome = work => Ok(json!(outcome.result.is_ok())),
+            biased;
+            outcome = work => Ok(json!(outcome.name())),
             () = sleep(Duration::from_micros(micros)) => Ok(json!("gone")),
         }
     });
@@ -130,18 +131,13 @@ fn work(tag: &str, address: SocketAddr) -> serde_json::Value {
 }
 
 /// What is there, by kind.
-async fn world(
-    folder: &Path,
-    seen: &Mutex<Vec<String>>,
-    rows: &mut SqliteConnection,
-    keys: &mut SqliteConnection,
-) -> World {
+async fn world(folder: &Path, seen: &Seen, rows: &mut SqliteConnection, keys: &mut SqliteConnection) -> World {
     let files = std::fs::read_dir(folder.join("work")).unwrap();
     let files = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     let rows = sqlx::query("SELECT tag || '-' || turn FROM work").fetch_all(rows).await.unwrap();
     let keys = sqlx::query("SELECT key FROM kv").fetch_all(keys).await.unwrap();
     let text = |row: &sqlx::sqlite::SqliteRow| row.get::<String, _>(0);
-    let posts = seen.lock().unwrap().iter().cloned().collect();
+    let posts = seen.lock().unwrap().keys().cloned().collect();
     [
         ("file", files),
         ("row", rows.iter().map(text).collect()),
@@ -186,6 +182,23 @@ fn check(tag: &str, end: &End, world: &World) -> usize {
     unknown + perhaps
 }
 
+/// Whether nothing has happened since the caller was told of the end. Says how many files there are.
+fn nothing_behind(tag: &str, end: &End, told_at: SystemTime, world: &World, work: &Path, seen: &Seen) -> usize {
+    let mine = |kind: &str| world[kind].range(format!("{tag}-")..).take_while(|name| name.starts_with(tag));
+    for file in mine("file") {
+        let changed = std::fs::metadata(work.join(file)).unwrap().modified().unwrap();
+        assert!(changed <= told_at, "{file} was changed {:?} behind the end", changed.duration_since(told_at));
+    }
+    // What was on its way to the server gets there, whoever has ended; what was told as done was there.
+    let (done, _) = told(end, "net.post");
+    let seen = seen.lock().unwrap();
+    for post in mine("post").filter(|post| done.contains(*post)) {
+        let at = seen[post];
+        assert!(at <= told_at, "{post} came {:?} behind the end", at.duration_since(told_at));
+    }
+    mine("file").count()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_a_thousand_random_moments_the_report_is_what_the_world_saw_and_nothing_comes_later() {
     let folder = TempDir::new().unwrap();
@@ -197,17 +210,21 @@ async fn at_a_thousand_random_moments_the_report_is_what_the_world_saw_and_nothi
     let host = host(folder.path(), address, &ends).await;
     let calls = (0..CALLS).map(|number| {
         let (host, tag) = (host.clone(), format!("t{number:04}"));
-        let tool = format!("busy{}_work", fastrand::usize(..TIMES));
         async move {
-            let call = if number % 2 == 0 {
-                Call::new(tool, work(&tag, address))
+            let is_timed = number % 2 == 0;
+            let call = if is_timed {
+                Call::new(format!("busy{}_work", fastrand::usize(..TIMES)), work(&tag, address))
             } else {
-                Call::new("stop", json!({"tool": tool, "tag": tag, "micros": fastrand::u64(..80_000)}))
+                Call::new("stop", json!({"tag": tag, "micros": fastrand::u64(..80_000)}))
             };
-            host.call(call).await
+            let outcome = host.call(call).await;
+            // Whoever called is told now: nothing may happen any more, also inside of the call.
+            let told = SystemTime::now();
+            assert!(is_timed || outcome.result.as_ref().unwrap().value == json!("gone"), "{outcome:?}");
+            (tag, is_timed, told)
         }
     });
-    iter(calls).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+    let told: Vec<_> = iter(calls).buffer_unordered(AT_ONCE).collect().await;
     while ends.0.lock().unwrap().len() < CALLS {
         sleep(Duration::from_millis(10)).await;
     }
@@ -218,18 +235,16 @@ async fn at_a_thousand_random_moments_the_report_is_what_the_world_saw_and_nothi
     let world = world(folder.path(), &seen, &mut rows, &mut keys).await;
     let ends = std::mem::take(&mut *ends.0.lock().unwrap());
     let (mut unknown, mut turns) = (0, 0);
-    for (tag, end) in &ends {
-        assert!(
-            matches!(end.kind, Some(ErrorKind::TimedOut | ErrorKind::OutcomeUnknown | ErrorKind::Cancelled)),
-            "{:?}",
-            end.kind
-        );
+    for (tag, is_timed, told_at) in &told {
+        let end = &ends[tag];
+        let kind = end.kind.expect("it never ends by itself");
+        let as_wanted = match kind {
+            ErrorKind::TimedOut | ErrorKind::OutcomeUnknown => *is_timed,
+            kind => kind == ErrorKind::Cancelled && !is_timed,
+        };
+        assert!(as_wanted, "{tag}: {kind:?}");
         unknown += check(tag, end, &world);
-        for file in world["file"].range(format!("{tag}-")..).take_while(|name| name.starts_with(tag.as_str())) {
-            turns += 1;
-            let changed = std::fs::metadata(folder.path().join("work").join(file)).unwrap().modified().unwrap();
-            assert!(changed <= end.at, "{file} was changed {:?} behind the end", changed.duration_since(end.at));
-        }
+        turns += nothing_behind(tag, end, *told_at, &world, &folder.path().join("work"), &seen);
     }
     // If none was cut off in flight, the moments were not random.
     assert!(turns > CALLS && unknown > 0, "{turns} turns, {unknown} unknown");
