@@ -54,6 +54,24 @@ fn several_tools_work_at_once_and_the_answers_come_in_the_order_of_the_tasks() {
 }
 
 #[test]
+fn a_tool_is_answered_in_full_however_little_of_it_a_reader_would_see() {
+    let folder = folder(GRANTS);
+    let text = "0123456789".repeat(280);
+    let tasks = [task("text_echo", &json!({"text": text}))];
+    let arguments = json!({"tasks": tasks}).to_string();
+    let call = ["call", "delegate_all", "--args", &arguments, "--reader", "4KiB", "--json"];
+    let settings = folder.path().join("toolpost.toml");
+    let before = std::fs::read_to_string(&settings).expect("read");
+    let cut = before.replace("[components.text]", "[components.text]\nlimits.reader = \"1KiB\"");
+    std::fs::write(&settings, cut).expect("written");
+    let output = toolpost(folder.path(), &call);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {}", page(&output)));
+    assert_eq!(said["output"]["value"][0]["outcome"]["ok"], format!("\"{text}\""), "{said}");
+    let kept = std::fs::read_dir(folder.path().join(".toolpost/artifacts")).map_or(0, Iterator::count);
+    assert_eq!(kept, 0, "it is kept for nobody");
+}
+
+#[test]
 fn the_first_answer_is_enough_and_the_other_calls_are_cancelled() {
     let folder = folder(GRANTS);
     let tasks = [task("nap_nap", &json!({"ms": 25_000})), task("text_echo", &json!({"text": "b"}))];

@@ -299,3 +299,38 @@ proptest! {
         prop_assert_eq!(&*artifacts.get(&artifact.unwrap()).unwrap(), whole.as_bytes());
     }
 }
+
+#[tokio::test]
+async fn a_tool_that_calls_another_one_gets_all_of_its_answer_and_of_its_error_and_nothing_is_kept_of_it() {
+    let text = "x".repeat(5_000);
+    let failed = CallError::new(ErrorKind::ToolFailed { retryable: false }, Stage::Run, text.clone());
+    let failed = failed.with_detail(json!({"text": text}));
+    for says in [value(json!(text)), content(vec![self::text(&text)]), Err(failed)] {
+        let artifacts = Arc::new(InMemory::new(1 << 20));
+        let told = Arc::<Mutex<Option<Outcome>>>::default();
+        let keep = told.clone();
+        let outer = Native::new("outer", "").effect(EffectClass::Reads).run(move |attempt| {
+            let keep = keep.clone();
+            async move {
+                let outcome = attempt.call("say", json!({})).await;
+                *keep.lock().unwrap() = Some(outcome);
+                Ok(json!("y".repeat(100_000)))
+            }
+        });
+        let mut catalog = host(says.clone(), 1_024).catalog();
+        catalog.add(outer).unwrap();
+        let host = Host::new(catalog).with_artifacts(artifacts.clone());
+        let outer = host.call(Call::new("outer", json!({}))).await;
+        let inner = told.lock().unwrap().take().unwrap();
+        match (inner.result, says) {
+            (Ok(output), Ok(said)) => assert_eq!((output.value, output.content), (said.value, said.content)),
+            (Err(error), Err(said)) => assert_eq!((error.message, error.detail), (said.message, said.detail)),
+            (result, said) => panic!("{result:?}, not {said:?}"),
+        }
+        assert_eq!(inner.report.truncated, None);
+        // Where nobody looks for all of it, it is cut as ever.
+        assert!(inner.report.attempts[0].error.as_ref().is_none_or(|error| error.message.len() < 2_048));
+        let artifact = outer.report.truncated.unwrap().artifact.unwrap();
+        assert!(artifact.starts_with("outer-") && artifacts.get(&artifact).is_some(), "{artifact}");
+    }
+}

@@ -34,6 +34,8 @@ pub(crate) struct Trail {
     /// Where the cache waits for what the call comes to.
     pub(crate) fill: Option<Fill>,
     reader: Reader,
+    /// Whether the tool around it reads the result, and so all of it: what is cut for people is no answer for a program.
+    is_inside: bool,
 }
 
 impl Trail {
@@ -60,6 +62,7 @@ impl Trail {
             bill: None,
             fill: None,
             reader: Reader { bytes_max: Limits::default().reader_bytes_max, artifacts },
+            is_inside: call.inside.is_some(),
         }
     }
 
@@ -90,7 +93,8 @@ impl Trail {
         output
     }
 
-    /// The call is over: what came of it is masked, remembered, kept whole, and then cut for its reader.
+    /// The call is over: what came of it is masked, remembered, kept whole, and then cut for its reader. A tool that called it
+    /// gets all of it, up to what `limits.result` lets any tool answer.
     ///
     /// # Cancel safety
     /// Dropping the future is as if the caller had gone away before.
@@ -104,7 +108,7 @@ impl Trail {
         let again = self.repeats.take().and_then(|repeats| repeats.end(&result));
         let errors = self.report.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut());
         errors.for_each(|error| self.reader.cut_error(error));
-        if self.reader.has_room_for(&result) {
+        if self.is_inside || self.reader.has_room_for(&result) {
             return Either::Left(ready(self.noted(result, again)));
         }
         // Boxed, because few calls need it, and calls inside of one another need little room.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use toolpost_core::effect::{Intent, Passage};
-use toolpost_core::{Arguments, Attempt, CallError, Effect, EffectClass, ErrorKind, Outcome, Stage, bug};
+use toolpost_core::{Arguments, Attempt, CallError, Effect, EffectClass, ErrorKind, Output, Stage, bug};
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
@@ -35,6 +35,10 @@ use bindings::toolpost::tools::tools::Failure;
 /// Calls of one attempt that run at once: each may hold an answer.
 const RUNNING_MAX: usize = 32;
 
+/// What answers that the guest has not taken yet may hold, in KiB, all of one attempt together. A single one is always kept: how
+/// long it may be, the limits of the tool that gave it say.
+const HELD_KIB_MAX: u32 = 16 << 10;
+
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     tools::add_to_linker::<_, Tools>(linker, State::tools)
 }
@@ -50,11 +54,13 @@ impl HasData for Tools {
 pub(crate) struct Handle {
     attempt: Attempt,
     places: Arc<Semaphore>,
+    held: Held,
 }
 
 impl Handle {
     pub(crate) fn new(attempt: &Attempt) -> Self {
-        Handle { attempt: attempt.clone(), places: Arc::new(Semaphore::new(RUNNING_MAX)) }
+        let places = Arc::new(Semaphore::new(RUNNING_MAX));
+        Handle { attempt: attempt.clone(), places, held: Held::default() }
     }
 }
 
@@ -67,10 +73,51 @@ pub(crate) struct View<'a> {
 /// A call that runs, or has ended. Dropping it cancels it.
 #[expect(unreachable_pub, reason = "the bindings name it")]
 pub struct Running {
-    task: AbortOnDropJoinHandle<Outcome>,
-    ended: Option<Outcome>,
+    task: AbortOnDropJoinHandle<Answer>,
+    ended: Option<Answer>,
     passage: Passage,
     _place: OwnedSemaphorePermit,
+}
+
+/// What a call has come to, as its guest gets it.
+struct Answer {
+    text: std::result::Result<String, Failure>,
+    /// Whether the call succeeded, whatever is left of its answer.
+    succeeded: bool,
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+/// The room for answers that nobody has taken yet.
+#[derive(Clone)]
+struct Held(Arc<Semaphore>);
+
+impl Default for Held {
+    fn default() -> Self {
+        Held(Arc::new(Semaphore::new(HELD_KIB_MAX as usize)))
+    }
+}
+
+impl Held {
+    /// Keeps what a call has come to. What finds no room is told as too long: the call has happened, and must not seem to run.
+    fn keep(&self, result: std::result::Result<Output, CallError>) -> Answer {
+        let succeeded = result.is_ok();
+        let text = result.map(|output| output.value.to_string()).map_err(failure);
+        let bytes = text.as_ref().map_or_else(|failure| failure.message.len(), String::len);
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(HELD_KIB_MAX);
+        match self.0.clone().try_acquire_many_owned(kib) {
+            Ok(held) => Answer { text, succeeded, _held: Some(held) },
+            Err(_) => Answer { text: Err(too_much(bytes, succeeded)), succeeded, _held: None },
+        }
+    }
+}
+
+fn too_much(bytes: usize, succeeded: bool) -> Failure {
+    let how = if succeeded { "the call succeeded" } else { "the call failed" };
+    let words = format!(
+        "{how}, but its answer of {bytes} bytes finds no room beside those that were not taken yet: {} MiB",
+        HELD_KIB_MAX >> 10
+    );
+    failure(CallError::new(ErrorKind::OutputTooLarge, Stage::Run, words).with_help("finish fewer calls at once"))
 }
 
 #[async_trait::async_trait]
@@ -87,7 +134,7 @@ impl Running {
     async fn cancel(self) {
         let Running { task, ended, passage, _place } = self;
         match ended {
-            Some(Outcome { result: Ok(_), .. }) => passage.done(),
+            Some(Answer { succeeded: true, .. }) => passage.done(),
             Some(_) => passage.failed(),
             // Whether it has come to its end meanwhile, its own report says.
             None => drop(task.cancel().await),
@@ -96,14 +143,14 @@ impl Running {
 
     async fn finish(mut self) -> std::result::Result<String, Failure> {
         self.ready().await;
-        match self.ended.map(|outcome| outcome.result) {
-            Some(Ok(output)) => {
-                self.passage.done();
-                Ok(output.value.to_string())
-            }
-            Some(Err(error)) => {
-                self.passage.failed();
-                Err(failure(error))
+        match self.ended {
+            Some(answer) => {
+                if answer.succeeded {
+                    self.passage.done();
+                } else {
+                    self.passage.failed();
+                }
+                answer.text
             }
             None => Err(failure(bug!(Stage::Run, "a call has ended without an outcome"))),
         }
@@ -123,8 +170,8 @@ impl Handle {
         })?;
         let intent = Intent::from(effect(&tool)).on([tool.as_str()]).made_of([arguments.as_bytes()]);
         let passage = attempt.pass(intent).await.map_err(failure)?;
-        let attempt = attempt.clone();
-        let task = spawn(async move { attempt.call(tool, Arguments::Text(arguments)).await });
+        let (attempt, held) = (attempt.clone(), self.held.clone());
+        let task = spawn(async move { held.keep(attempt.call(tool, Arguments::Text(arguments)).await.result) });
         Ok(Running { task, ended: None, passage, _place: place })
     }
 
@@ -194,4 +241,32 @@ fn effect(tool: &str) -> Effect {
 fn failure(error: CallError) -> Failure {
     let retry_after_ms = error.retry_after.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     Failure { kind: error.kind.name().to_owned(), message: error.message, retry_after_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn answers_that_nobody_takes_are_held_up_to_a_bound_and_a_single_one_always() {
+        let answer = |bytes: usize| Ok(Output { value: "x".repeat(bytes).into(), ..Output::default() });
+        let (held, most) = (Held::default(), HELD_KIB_MAX as usize * 1024);
+        let alone = held.keep(answer(2 * most));
+        assert_eq!(alone.text.as_ref().unwrap().len(), 2 * most + 2);
+        let beside = held.keep(answer(1));
+        let told = beside.text.as_ref().unwrap_err();
+        assert_eq!((told.kind.as_str(), beside.succeeded), ("output_too_large", true));
+        assert_eq!(
+            told.message,
+            "the call succeeded, but its answer of 3 bytes finds no room beside those that were not taken yet: 16 MiB; \
+             finish fewer calls at once"
+        );
+        drop(alone);
+        let failed = CallError::new(ErrorKind::TimedOut, Stage::Run, "x".repeat(most / 2));
+        let half = [held.keep(answer(most / 2 - 2)), held.keep(Err(failed.clone()))];
+        assert!(half[0].text.is_ok() && half[1].text.as_ref().is_err_and(|told| told.kind == "timed_out"));
+        assert!(held.keep(Err(failed)).text.is_err_and(|told| told.message.starts_with("the call failed, but")));
+    }
 }
