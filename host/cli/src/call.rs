@@ -6,10 +6,12 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use clap::Args;
+use futures_util::StreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use toolpost::core::Wanted;
+use toolpost::core::tell::{Piece, Streaming};
 use toolpost::{Call, Content, Event, Outcome, Output, Sink, Told};
 
 use crate::args::{CallerArgs, LimitArgs, SourceArgs, load};
@@ -68,12 +70,29 @@ pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
     });
     let wanted = Wanted { unless: Some(unless), until: None };
     let call = Call { idempotency_key: args.key, wanted, ..args.caller.of(Call::new(&args.tool, arguments)) };
-    let outcome = loaded.host.call(call).await;
+    let outcome = read(loaded.host.stream(call), &bar, verbose).await?;
     drop(interrupted);
     bar.finish_and_clear();
     let told = tell(&outcome, args.json, verbose);
     loaded.host.flush().await;
     told
+}
+
+/// Shows on a terminal how far the tool is and what it hands out on the way, until the outcome is there. Where nobody takes in what is
+/// written, the tool waits, and not the host.
+async fn read(mut streaming: Streaming, bar: &ProgressBar, verbose: u8) -> Result<Outcome, Stop> {
+    let shows_parts = verbose > 0 || std::io::stderr().is_terminal();
+    while let Some(piece) = streaming.next().await {
+        match piece {
+            Piece::Progress { done, total, message, .. } => print::far(bar, done, total, message.as_deref()),
+            Piece::Partial { text, .. } if shows_parts => {
+                bar.suspend(|| print::note(format!("{DIM}partial{DIM:#} {}", print::visible(text.trim_end()))));
+            }
+            Piece::Partial { .. } => {}
+            Piece::Ended(outcome) => return Ok(*outcome),
+        }
+    }
+    Err(Stop::internal("the call has no outcome"))
 }
 
 fn tell(outcome: &Outcome, as_json: bool, verbose: u8) -> Result<Exit, Stop> {
@@ -174,7 +193,7 @@ fn took(outcome: &Outcome) {
     }
 }
 
-/// Shows on a terminal how far the tool is and what it hands out on the way; with `-v` also what it logs.
+/// Shows with `-v` what the tool logs, and makes way for questions.
 struct Progress {
     bar: ProgressBar,
     verbose: u8,
@@ -183,16 +202,8 @@ struct Progress {
 impl Sink for Progress {
     fn tell(&self, told: &Told<'_>) {
         match told.event {
-            Event::Progress { done, total, message } => {
-                let total = total.map_or_else(String::new, |total| format!(" of {total}"));
-                let message = message.map_or_else(String::new, |message| format!(", {message}"));
-                self.bar.set_message(plain(&format!("{done}{total}{message}")));
-            }
-            Event::Partial { text } if self.verbose > 0 || std::io::stderr().is_terminal() => {
-                self.bar.suspend(|| print::note(format!("{DIM}partial{DIM:#} {}", print::visible(text.trim_end()))));
-            }
             Event::Log { level, message } if self.verbose > 0 => {
-                self.bar.suspend(|| print::note(format!("{DIM}{}{DIM:#} {}", level.name(), plain(message))));
+                self.bar.suspend(|| print::note(format!("{DIM}{}{DIM:#} {}", level.name(), print::plain(message))));
             }
             // While somebody thinks, nothing moves.
             Event::Question { .. } => self.bar.finish_and_clear(),
@@ -207,9 +218,4 @@ impl Sink for Progress {
             _ => {}
         }
     }
-}
-
-/// A tool's words without what would move the cursor or change the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

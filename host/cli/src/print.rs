@@ -152,10 +152,13 @@ pub(crate) fn bytes(count: u64) -> String {
     bytesize::ByteSize(count).display().iec().to_string()
 }
 
+/// How a spinner looks.
+const SPINNER: &str = "{spinner} {msg} {elapsed:.dim}";
+
 /// Shows on a terminal, once it [runs](run), that something goes on; elsewhere nothing.
 pub(crate) fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}") {
+    if let Ok(style) = ProgressStyle::with_template(SPINNER) {
         bar.set_style(style);
     }
     bar
@@ -164,6 +167,27 @@ pub(crate) fn spinner() -> ProgressBar {
 pub(crate) fn run(bar: &ProgressBar, message: String) {
     bar.set_message(message);
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
+}
+
+/// Shows how far a tool is: with a bar, where it says how much there is in all.
+pub(crate) fn far(bar: &ProgressBar, done: u64, total: Option<u64>, message: Option<&str>) {
+    let message = plain(message.unwrap_or_default());
+    let (template, message) = match total {
+        Some(_) => ("{spinner} {bar:24} {pos}/{len} {msg} {elapsed:.dim}", message),
+        None => (SPINNER, format!("{done} {message}").trim_end().to_owned()),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━━╌"));
+    }
+    bar.set_length(total.unwrap_or_default());
+    bar.set_position(done);
+    bar.set_message(message);
+}
+
+/// A tool's words on one line, without what would move the cursor or change the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    visible(&text)
 }
 
 /// Prints what the host logs: warnings always, more with `-v`.

@@ -72,7 +72,7 @@ impl Progress {
         let line = match &outcome.result {
             Ok(_) => format!("{GREEN}✓{GREEN:#} {number} {tool} {DIM}{took}{DIM:#}"),
             Err(error) => {
-                let why = plain(&error.to_string());
+                let why = brief(&error.to_string());
                 format!("{RED}✗{RED:#} {number} {tool} {RED}{}{RED:#} {why} {DIM}{took}{DIM:#}", error.kind.name())
             }
         };
@@ -139,7 +139,7 @@ impl Sink for Progress {
                 let total = total.map_or_else(String::new, |total| format!(" of {total}"));
                 let message = message.map_or_else(String::new, |message| format!(", {message}"));
                 if let Some(Some(line)) = shown.running.get(call) {
-                    line.set_message(plain(&format!("{done}{total}{message}")));
+                    line.set_message(brief(&format!("{done}{total}{message}")));
                 }
             }
             // While somebody thinks, nothing moves.
@@ -158,8 +158,6 @@ impl Sink for Progress {
     }
 }
 
-/// A tool's words on one line, without what would move the cursor or change the terminal.
-fn plain(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    print::visible(&print::cut(&text, MESSAGE_MAX))
+fn brief(text: &str) -> String {
+    print::cut(&print::plain(text), MESSAGE_MAX)
 }
