@@ -36,6 +36,11 @@ fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).expect("written");
 }
 
+/// Times, with the blanks that line them up.
+fn timeless() -> Vec<(&'static str, &'static str)> {
+    vec![(r"\d+(\.\d+)? m?s\b", "[time]"), (" {2,}", "  ")]
+}
+
 /// A call of ours for each line.
 fn lines(calls: &[(&str, Value)]) -> String {
     let line = |(index, (tool, arguments)): (usize, &(&str, Value))| {
@@ -175,7 +180,7 @@ fn the_report_counts_classes_waits_errors_and_names_the_longest_way() {
     write(folder.path(), "calls.jsonl", &lines(&calls));
     let output = toolpost(folder.path(), &["batch", "calls.jsonl", "--report"]);
     let report = String::from_utf8_lossy(&output.stderr).into_owned();
-    with_settings!({filters => vec![(r"\d+(\.\d+)? m?s\b +", "[time]  "), (r"\d+(\.\d+)? m?s\b", "[time]")]}, {
+    with_settings!({filters => timeless()}, {
         assert_snapshot!("report", report);
     });
     let output = toolpost(folder.path(), &["batch", "calls.jsonl", "--json"]);
@@ -221,7 +226,7 @@ fn on_a_terminal_running_calls_have_a_line_each_and_what_has_ended_stands_above(
     }
     let (code, shown) = pty.end();
     assert_eq!(code, 1, "{shown}");
-    with_settings!({filters => vec![(r"\d+(\.\d+)? m?s\b +", "[time]  "), (r"\d+(\.\d+)? m?s\b", "[time]")]}, {
+    with_settings!({filters => timeless()}, {
         // Whoever is quickest is first.
         let lines = shown.replace("    ✓", "\n✓").replace("    ✗", "\n✗");
         let (ended, rest): (Vec<&str>, Vec<&str>) =
