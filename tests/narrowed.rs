@@ -86,6 +86,23 @@ fn what_leads_from_there_to_somewhere_else_is_refused() {
 }
 
 #[test]
+fn an_empty_path_is_about_nothing_and_one_to_the_root_says_so() {
+    let grant = "grants.dirs = [{ host = \"notes\", guest = \"/\", access = \"write\", only = \"${args.path}\" }]\n\
+                 tools.move.hidden = true\n";
+    let folder = folder("files", grant);
+    std::fs::create_dir(folder.path().join("notes")).expect("made");
+    std::fs::write(folder.path().join("notes/a.md"), "a word\n").expect("written");
+    let search = |path: &str| call(&folder, &["files_search", &format!("path={path}"), "text=word", "--json"]);
+    let said = search("");
+    assert!(!said.contains("a.md") && said.contains("\"dirs /: nothing\""), "{said}");
+    for all in ["/", "/b/.."] {
+        let said = search(all);
+        assert!(said.contains("\"dirs /: all of it\""), "{said}");
+    }
+    assert!(search("/").contains("a.md"), "{}", search("/"));
+}
+
+#[test]
 fn a_call_about_a_url_sends_there_and_nowhere_else() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");

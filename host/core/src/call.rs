@@ -267,11 +267,10 @@ impl AcceptedCall {
         Ok(self.asks.get_or_init(|| asks).as_ref())
     }
 
-    /// What its tool can reach, in words, and what of that this call can.
-    #[must_use]
-    pub fn powers(&self) -> Vec<String> {
+    /// What its tool can reach, in words, and what of that a call with these arguments can: its own, or what may be shown of them.
+    pub(crate) fn powers(&self, arguments: &Value) -> Vec<String> {
         let mut powers = self.tool.powers.clone();
-        powers.extend(self.tool.grants.narrowed_to(&self.arguments));
+        powers.extend(self.tool.grants.narrowed_to(arguments));
         powers
     }
 

@@ -11,10 +11,15 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::Grants;
+use super::{DirGrant, Grants};
 use crate::catalog::cast::nearest;
 use crate::catalog::hidden::SecretArguments;
 use crate::catalog::shape::{Field, Shape};
+use crate::check::approve::shown::{escaped, is_secret, masked_url};
+
+/// What of one argument is told in a line: so many texts, and of each so many bytes.
+const TOLD_MAX: usize = 20;
+const TOLD_BYTES_MAX: usize = 256;
 
 /// An argument, by the name of its parameter: `${args.path}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +39,30 @@ impl Only {
             .ok_or_else(|| format!("`{text}` names no argument; write for example \"${{args.path}}\""))
     }
 
-    /// What the argument names: one text, several, or nothing where it is left out.
+    /// What the argument names: one text, several, or nothing where it is left out. An empty text names nothing: it must not come
+    /// to be all that there is.
     pub fn values<'a>(&self, arguments: &'a Value) -> impl Iterator<Item = &'a str> + use<'a> {
         let value = arguments.get(&self.0).unwrap_or(&Value::Null);
         let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        items.iter().filter_map(Value::as_str)
+        items.iter().filter_map(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// What of a grant these arguments name, in words. `words` has those of one text: nothing for all of the grant, and no words
+    /// where it names nothing.
+    fn words(&self, arguments: &Value, words: impl Fn(&str) -> Option<Option<String>>) -> String {
+        let (mut told, mut count) = (Vec::new(), 0_usize);
+        for named in self.values(arguments).filter_map(words) {
+            let Some(named) = named else { return "all of it".into() };
+            count += 1;
+            if told.len() < TOLD_MAX {
+                told.push(named);
+            }
+        }
+        match count.saturating_sub(told.len()) {
+            _ if told.is_empty() => "nothing".into(),
+            0 => format!("only {}", told.join(", ")),
+            more => format!("only {} and {more} more", told.join(", ")),
+        }
     }
 
     /// # Errors
@@ -53,7 +77,7 @@ impl Only {
         if !is_text(&field.shape) {
             return Err(format!("`only = \"{self}\"`: the parameter `{name}` is no text, and no list of texts"));
         }
-        if secret.covers(name) {
+        if secret.covers(name) || is_secret(name) {
             return Err(format!("`only = \"{self}\"`: the argument is secret, and what a call may reach must be seen"));
         }
         Ok(())
@@ -68,37 +92,70 @@ fn is_text(shape: &Shape) -> bool {
     }
 }
 
+/// A text of the arguments for a reader: without what looks like a secret, and so that it looks like nothing else.
+fn quoted(text: &str) -> String {
+    let text = escaped(&masked_url(text)).replace('`', "\\u{60}");
+    match text.get(..text.floor_char_boundary(TOLD_BYTES_MAX)) {
+        Some(cut) if cut.len() < text.len() => format!("`{cut}…`"),
+        _ => format!("`{text}`"),
+    }
+}
+
+/// What a path comes to, in words. Where `..` stands in it, links may lead elsewhere than the words say, so these are told, too.
+fn of_path(grant: &DirGrant, path: &str) -> Option<Option<String>> {
+    let below = grant.below(path)?;
+    let mut names = Vec::new();
+    let mut stays = true;
+    for name in below.split('/').filter(|name| !name.is_empty()) {
+        match name {
+            ".." => stays &= names.pop().is_some(),
+            name => names.push(name),
+        }
+    }
+    let turns = below.split('/').any(|name| name == "..");
+    // What is shown elsewhere as a URL without its secrets is shown so here.
+    let plain = if masked_url(path) == path { grant.shown(&names.join("/")) } else { path.to_owned() };
+    Some(match (stays, names.is_empty()) {
+        (false, _) => Some(format!("where {} leads", quoted(path))),
+        (true, true) => None,
+        (true, false) if turns => Some(format!("{} (written {})", quoted(&plain), quoted(path))),
+        (true, false) => Some(quoted(&plain)),
+    })
+}
+
 impl Grants {
-    /// What calls are narrowed to: the grant in a few words, and the argument.
-    fn narrowed(&self) -> impl Iterator<Item = (String, &Only)> {
-        let net = self
-            .net
-            .http
-            .iter()
-            .filter_map(|grant| grant.only.as_ref().map(|only| (format!("net {}", grant.to), only)));
-        let dirs = self
-            .dirs
-            .iter()
-            .filter_map(|grant| grant.only.as_ref().map(|only| (format!("dirs {}", grant.guest), only)));
-        let kv =
-            self.kv.iter().filter_map(|grant| grant.only.as_ref().map(|only| (format!("kv {}", grant.bucket), only)));
-        let sql = self
-            .sql
-            .iter()
-            .filter_map(|grant| grant.only.as_ref().map(|only| (format!("sql {}", grant.database), only)));
+    /// The arguments that calls are narrowed by.
+    fn narrowing(&self) -> impl Iterator<Item = &Only> {
+        let net = self.net.http.iter().filter_map(|grant| grant.only.as_ref());
+        let dirs = self.dirs.iter().filter_map(|grant| grant.only.as_ref());
+        let kv = self.kv.iter().filter_map(|grant| grant.only.as_ref());
+        let sql = self.sql.iter().filter_map(|grant| grant.only.as_ref());
         net.chain(dirs).chain(kv).chain(sql)
     }
 
-    /// What of its grants a call may reach, a line for each grant that is narrowed.
+    /// What of its grants a call may reach, a line for each grant that is narrowed. What looks like a secret is masked in it; what
+    /// the host knows to be one is as it is in the arguments.
     #[must_use]
     pub fn narrowed_to(&self, arguments: &Value) -> Vec<String> {
-        let line = |(words, only): (String, &Only)| {
-            let values: Vec<String> =
-                only.values(arguments).map(|value| format!("`{}`", value.escape_debug())).collect();
-            let to = if values.is_empty() { "nothing".to_owned() } else { format!("only {}", values.join(", ")) };
-            format!("{words}: {to}")
-        };
-        self.narrowed().map(line).collect()
+        let named = |text: &str| Some(Some(quoted(text)));
+        let plain = |only: &Only| only.words(arguments, named);
+        let net = self.net.http.iter().filter_map(|grant| {
+            let to = plain(grant.only.as_ref()?);
+            Some(format!("net {}: {to}", grant.to))
+        });
+        let dirs = self.dirs.iter().filter_map(|grant| {
+            let to = grant.only.as_ref()?.words(arguments, |path| of_path(grant, path));
+            Some(format!("dirs {}: {to}", grant.guest))
+        });
+        let kv = self.kv.iter().filter_map(|grant| {
+            let to = plain(grant.only.as_ref()?);
+            Some(format!("kv {}: {to}", grant.bucket))
+        });
+        let sql = self.sql.iter().filter_map(|grant| {
+            let to = plain(grant.only.as_ref()?);
+            Some(format!("sql {}: {to}", grant.database))
+        });
+        net.chain(dirs).chain(kv).chain(sql).collect()
     }
 
     /// Whether the arguments that narrow its grants are there, and can be seen.
@@ -106,7 +163,7 @@ impl Grants {
     /// # Errors
     /// One is not; the error names it.
     pub fn fit(&self, parameters: &[Field], secret: &SecretArguments) -> Result<(), String> {
-        self.narrowed().try_for_each(|(_, only)| only.fits(parameters, secret))
+        self.narrowing().try_for_each(|only| only.fits(parameters, secret))
     }
 }
 

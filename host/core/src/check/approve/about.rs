@@ -47,7 +47,7 @@ impl<'c> About<'c> {
         let Subject { tool, digest, effect, caller, .. } = self.subject();
         let groups = caller.groups.join("\n");
         let session = caller.session.as_deref().unwrap_or_default();
-        let powers = self.call.powers().join("\n");
+        let powers = self.call.powers(&self.call.arguments).join("\n");
         // A doubt about the session is another question than one about the call.
         let about = match self.effect {
             Some(_) => "effect",

@@ -159,7 +159,7 @@ impl Question {
             tool: subject.tool.to_owned(),
             digest: subject.digest.to_owned(),
             effect: subject.effect,
-            powers: call.powers().into_iter().map(text).collect(),
+            powers: call.powers(&arguments).into_iter().map(text).collect(),
             doing: about.effect.map(|intent| intent.effect.clone()),
             risk: Risk::of(about.effect.map_or(subject.effect, |intent| intent.effect.class)),
             arguments,

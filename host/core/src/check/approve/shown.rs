@@ -262,13 +262,13 @@ fn has_mask(value: &Value) -> bool {
     }
 }
 
-pub(super) fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     SECRETS.iter().any(|secret| name.strip_suffix(secret).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
 }
 
 /// A URL without its password and without the values of its secret parameters; any other text as it is.
-fn masked_url(text: &str) -> String {
+pub(crate) fn masked_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let authority = match authority.rsplit_once('@') {
