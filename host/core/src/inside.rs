@@ -28,7 +28,7 @@ use crate::effect::{EffectClass, Gate};
 use crate::guard::retry::CallRetries;
 use crate::guard::slot::{Around, Seat, Slots};
 use crate::host::HostRef;
-use crate::run::{Attempt, Leaves};
+use crate::run::{Attempt, Leaves, Questions};
 use crate::tell::{CallError, ErrorKind, Outcome, Report, Stage};
 
 /// Why nothing more is done for a call inside of another one that has ended.
@@ -42,6 +42,8 @@ pub(crate) struct Ties {
     pub(crate) seat: Seat,
     /// What somebody has allowed, of all attempts of the call.
     pub(crate) leaves: Leaves,
+    /// The questions of the outermost attempt.
+    pub(crate) questions: Arc<Questions>,
 }
 
 /// What a call has from the attempt around it. Only [`Attempt::child`] makes one.
@@ -79,6 +81,10 @@ impl Inside {
 
     pub(crate) fn retries(&self) -> &CallRetries {
         &self.0.ties.retries
+    }
+
+    pub(crate) fn questions(&self) -> &Arc<Questions> {
+        &self.0.ties.questions
     }
 
     pub(crate) fn around(&self) -> Around {
@@ -121,6 +127,13 @@ impl Inside {
         drop(decided);
         let _ = standing.await;
         answer
+    }
+
+    /// The tools of the calls around it, the outermost first.
+    pub(crate) fn tools(&self) -> Vec<&str> {
+        let mut tools: Vec<&str> = self.outwards().map(|around| around.tool.name.as_str()).collect();
+        tools.reverse();
+        tools
     }
 
     /// The calls around it, the innermost first.
@@ -181,10 +194,7 @@ pub(crate) fn judge(call: &AcceptedCall, slots: &Slots) -> Result<(), CallError>
 
 /// The names of the tools, the outermost first.
 fn chain(inside: &Inside, call: &AcceptedCall) -> String {
-    let mut names: Vec<&str> = inside.outwards().map(|around| around.tool.name.as_str()).collect();
-    names.reverse();
-    names.push(&call.tool.name);
-    names.join(" > ")
+    [inside.tools().as_slice(), &[&call.tool.name]].concat().join(" > ")
 }
 
 impl Attempt {

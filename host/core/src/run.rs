@@ -16,9 +16,7 @@ use tokio::time::Instant;
 
 pub use self::capture::Capture;
 pub use self::contact::Contact;
-pub(crate) use self::leave::Leaves;
-
-use self::leave::Asking;
+pub(crate) use self::leave::{Leaves, Questions};
 pub use self::trace::span_id;
 
 use crate::batch::Ways;
@@ -77,7 +75,8 @@ pub struct Attempt {
     teller: Teller,
     ties: Ties,
     hold: Option<Arc<Hold>>,
-    asking: Arc<Asking>,
+    /// What it has asked leave for.
+    asking: Leaves,
     /// Keys that have gone along with what it does.
     forwarded: Arc<AtomicU64>,
 }
@@ -111,7 +110,7 @@ impl Attempt {
             teller,
             ties,
             hold,
-            asking: Arc::default(),
+            asking: Leaves::default(),
             forwarded,
         }
     }

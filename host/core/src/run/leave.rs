@@ -8,16 +8,17 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tracing::Instrument as _;
 
 use super::Attempt;
+use crate::call::AcceptedCall;
 use crate::check::approve::{Decision, Doing, Leave};
 use crate::effect::{EFFECTS_LISTED_MAX, Intent};
 use crate::host::Host;
 use crate::tell::{CallError, ErrorKind, Event, Stage};
 
-/// The most questions that one attempt asks, and how many of them wait at once.
+/// The most questions that one attempt asks with all that it calls, and how many of them wait at once.
 const QUESTIONS_MAX: usize = 100;
 const QUESTIONS_AT_ONCE_MAX: usize = 8;
 
@@ -47,18 +48,44 @@ impl Leaves {
     }
 }
 
-/// What an attempt has asked leave for, and may still ask.
+/// The questions about an attempt that is inside of no other: about what it does, and about all calls inside of it and what they
+/// do, however deep. Else a tool would have as many questions as it can make calls, and nobody else would be asked.
 #[derive(Debug)]
-pub(super) struct Asking {
-    counts: Leaves,
-    questions: AtomicUsize,
+pub(crate) struct Questions {
+    asked: AtomicUsize,
     at_once: Semaphore,
 }
 
-impl Default for Asking {
+impl Default for Questions {
     fn default() -> Self {
-        let (counts, questions) = (Leaves::default(), AtomicUsize::new(0));
-        Asking { counts, questions, at_once: Semaphore::new(QUESTIONS_AT_ONCE_MAX) }
+        Questions { asked: AtomicUsize::new(0), at_once: Semaphore::new(QUESTIONS_AT_ONCE_MAX) }
+    }
+}
+
+impl Questions {
+    /// Waits until one more may be asked.
+    ///
+    /// # Errors
+    /// There were as many as there may be.
+    ///
+    /// # Cancel safety
+    /// Dropping the future asks nothing.
+    pub(crate) async fn turn(&self, call: &AcceptedCall, stage: Stage) -> Result<SemaphorePermit<'_>, CallError> {
+        let turn = self.at_once.acquire().await;
+        let turn = turn.map_err(|closed| crate::bug!(stage, "questions are asked no more: {closed}"))?;
+        if self.asked.fetch_add(1, Ordering::Relaxed) < QUESTIONS_MAX {
+            return Ok(turn);
+        }
+        let (who, help) = match &call.call.inside {
+            Some(inside) => {
+                let first = inside.tools().first().copied().unwrap_or_default().to_owned();
+                (format!("`{first}` and what it calls have"), " in place of the one that asks needs no question")
+            }
+            None => ("the tool has".into(), " with the same `does`, in place of the one that asks, needs no question"),
+        };
+        let words = format!("{who} had the {QUESTIONS_MAX} questions asked that one attempt may ask");
+        let help = format!("an `[[approval.allow]]` rule{help}");
+        Err(CallError::new(ErrorKind::QuotaExceeded, stage, words).with_help(help))
     }
 }
 
@@ -80,18 +107,11 @@ impl Attempt {
         let allowed = &self.ties().leaves;
         // What is not known yet may be something else than what was allowed.
         let identity = intent.is_whole().then(|| intent.identity());
-        let is_allowed =
-            |identity| self.asking.counts.count(identity).is_some_and(|it| it <= allowed.counted(&identity));
+        let is_allowed = |identity| self.asking.count(identity).is_some_and(|it| it <= allowed.counted(&identity));
         if identity.is_some_and(is_allowed) {
             return Ok(());
         }
-        let Ok(_turn) = self.asking.at_once.acquire().await else { return self.gate().check() };
-        if self.asking.questions.fetch_add(1, Ordering::Relaxed) >= QUESTIONS_MAX {
-            let words = format!("the tool has had the {QUESTIONS_MAX} questions asked that one attempt may ask");
-            let help =
-                "an `[[approval.allow]]` rule with the same `does`, in place of the one that asks, needs no question";
-            return Err(CallError::new(ErrorKind::QuotaExceeded, Stage::Run, words).with_help(help));
-        }
+        let _turn = self.ties().questions.turn(&self.call, Stage::Run).await?;
         let (wanted, unwanted) = oneshot::channel();
         let question = self.clone().question(host, intent.clone(), doing, unwanted);
         let answered = tokio::spawn(question.in_current_span()).await;

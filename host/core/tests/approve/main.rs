@@ -3,6 +3,7 @@
 
 mod answers;
 mod effects;
+mod inside;
 mod intents;
 mod lessons;
 mod rules;

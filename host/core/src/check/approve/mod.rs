@@ -341,6 +341,13 @@ impl Approval {
             return Ok(Choice::AllowSession);
         }
         for _ in 0..ROUNDS_MAX {
+            let _turn = match &about.call.call.inside {
+                // One about an effect has had its turn. Boxed, because few calls wait for theirs.
+                Some(around) if about.effect.is_none() => {
+                    Some(Box::pin(around.questions().turn(about.call, about.stage())).await?)
+                }
+                _ => None,
+            };
             let make = || Question::about(about, why.clone(), self.timeout, &teller.masker());
             let (question, asked) = self.pending.join(bound, make, |question| self.clone().settle(question))?;
             teller.tell(&Event::Question { question: &question });
