@@ -164,6 +164,44 @@ fn another_secret_is_wider_and_what_may_be_one_is_not_written_down() {
 }
 
 #[test]
+fn another_signature_is_wider_and_a_key_in_the_clear_is_not_written_down() {
+    let with = |aws: Value| json!({"net": [{"to": "https://a.org/**", "inject": {"aws": aws}}]});
+    let signed = |region: &str, access_key: &str, secret_key: &str| {
+        with(json!({"service": "s3", "region": region, "access_key": access_key, "secret_key": secret_key}))
+    };
+    let was = signed("eu-central-1", "AKIAEXAMPLE", "${secret:A}");
+    let told = grants(signed("us-east-1", "AKIAEXAMPLE", "${secret:A}")).changes_since(&grants(was.clone()));
+    let aws = |region: &str| {
+        format!(
+            r#"inject {{"aws":{{"service":"s3","region":"{region}","access_key":"***","secret_key":"${{secret:A}}"}}}}"#
+        )
+    };
+    let (now, then) = (aws("us-east-1"), aws("eu-central-1").replace("inject ", ""));
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (told[0].way, told[0].words.as_str()),
+        (
+            Way::Wider,
+            format!("net GET, HEAD https://a.org/** (signed for s3 in us-east-1) (with A): {now}, was {then}").as_str()
+        )
+    );
+    for other in [
+        signed("eu-central-1", "AKIAEXAMPLE", "${secret:B}"),
+        with(json!({
+            "service": "s3", "region": "eu-central-1", "access_key": "AKIAEXAMPLE", "secret_key": "${secret:A}",
+            "session_token": "${secret:B}",
+        })),
+    ] {
+        let told = grants(other).changes_since(&grants(was.clone()));
+        assert!(told.len() == 1 && told[0].way == Way::Wider && told[0].words.contains("${secret:B}"), "{told:?}");
+    }
+    let gone = grants(json!({"net": [{"to": "https://a.org/**"}]})).changes_since(&grants(was));
+    assert_eq!(gone[0].way, Way::Narrower);
+    let recorded = serde_json::to_string(&grants(signed("r", "AKIAEXAMPLE", "in-the-clear"))).unwrap();
+    assert!(recorded.contains(r#""secret_key":"***""#) && !recorded.contains("clear"), "{recorded}");
+}
+
+#[test]
 fn the_order_of_folders_buckets_and_databases_says_nothing() {
     let dirs = |names: [&str; 2]| {
         let dirs = names.map(|name| json!({"host": name, "guest": format!("/{name}")}));

@@ -18,6 +18,9 @@ mod shape;
 mod source;
 mod weigh;
 
+// Signatures of requests
+pub mod aws;
+
 // An attempt becomes an instance
 mod answer;
 mod capability;

@@ -29,7 +29,7 @@ use crate::effect::EffectClass;
 pub use self::compare::{GrantChange, Way};
 pub use self::dirs::{Denied, DirAccess, DirGrant, GuestPath};
 pub use self::entries::NetGrants;
-pub use self::inject::{Basic, Inject};
+pub use self::inject::{Aws, Basic, Inject};
 pub use self::kv::{KeyPrefix, KvAccess, KvGrant, KvName};
 pub(crate) use self::net::HostPattern;
 pub use self::net::{Destination, Methods, NetGrant, method_effect};

@@ -220,7 +220,8 @@ fn number_of(value: &Value) -> Option<i128> {
 fn authorization(headers: &HeaderMap, body: &[u8]) -> String {
     let of = |name: &str| headers[name].to_str().unwrap();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let names = ["content-type", "host", "x-amz-date", "x-amz-target"];
+    let names = ["content-type", "host", "x-amz-content-sha256", "x-amz-date", "x-amz-target"];
+    assert_eq!(of("x-amz-content-sha256"), hex(&Sha256::digest(body)));
     let fields: String = names.iter().map(|name| format!("{name}:{}\n", of(name))).collect();
     let names = names.join(";");
     let request = format!("POST\n/\n\n{fields}\n{names}\n{}", hex(&Sha256::digest(body)));

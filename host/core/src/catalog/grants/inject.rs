@@ -1,5 +1,5 @@
-//! What does the host put into a request that the tool must not see? Headers, a login, parameters of the query: written in
-//! settings with the names of secrets, and filled in after everything else was judged.
+//! What does the host put into a request that the tool must not see? Headers, a login, parameters of the query, a signature:
+//! written in settings with the names of secrets, and filled in after everything else was judged.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,9 @@ const TAKEN: [&str; 9] = [
     "accept-encoding",
 ];
 
+/// The headers that a signature for AWS consists of.
+const OF_AWS: [&str; 4] = ["authorization", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"];
+
 /// What goes along with each request under a grant.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +41,10 @@ pub struct Inject {
     /// A login by name and password, as `Authorization: Basic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
+    /// A signature as the services of AWS ask for it (version 4), with a key that the tool never has. The headers that it consists
+    /// of are replaced where the tool sets them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<Aws>,
 }
 
 /// A login by name and password.
@@ -50,23 +57,56 @@ pub struct Basic {
     pub password: Template,
 }
 
+/// What signs requests as the services of AWS ask for it, and those that are like them.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Aws {
+    /// The service, by the name that it has in signatures, for example "s3" or "execute-api"; must be given.
+    #[serde(deserialize_with = "word")]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    pub service: String,
+    /// The region, for example "eu-central-1"; must be given.
+    #[serde(deserialize_with = "word")]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    pub region: String,
+    /// The id of the access key, for example "${secret:AWS_ACCESS_KEY}"; must be given.
+    pub access_key: Template,
+    /// The access key itself, for example "${secret:AWS_SECRET_KEY}"; must be given.
+    pub secret_key: Template,
+    /// What comes with a key that holds for a while only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<Template>,
+}
+
+impl Aws {
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        [&self.access_key, &self.secret_key].into_iter().chain(&self.session_token)
+    }
+}
+
 impl Inject {
     /// Whether nothing goes along.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.headers.is_empty() && self.query.is_empty() && self.basic.is_none()
+        *self == Inject::default()
     }
 
     /// Takes out what may be a secret that stands here itself, in place of its name.
     pub(super) fn mask(&mut self) {
         let basic = self.basic.iter_mut().flat_map(|basic| [&mut basic.user, &mut basic.password]);
-        self.headers.values_mut().chain(self.query.values_mut()).chain(basic).for_each(Template::mask);
+        let aws = self.aws.iter_mut().flat_map(|aws| {
+            let Aws { access_key, secret_key, session_token, .. } = aws;
+            [access_key, secret_key].into_iter().chain(session_token)
+        });
+        self.headers.values_mut().chain(self.query.values_mut()).chain(basic).chain(aws).for_each(Template::mask);
     }
 
     /// A header that would be set by two of its parts; the case of its letters does not tell names apart.
     fn said_twice(&self) -> Option<String> {
         let basic = self.basic.iter().map(|_| "authorization".to_owned());
-        let mut names: Vec<_> = self.headers.keys().map(|name| name.to_ascii_lowercase()).chain(basic).collect();
+        let aws = self.aws.iter().flat_map(|_| OF_AWS.map(str::to_owned));
+        let mut names: Vec<_> =
+            self.headers.keys().map(|name| name.to_ascii_lowercase()).chain(basic).chain(aws).collect();
         names.sort_unstable();
         names.windows(2).find_map(|pair| match pair {
             [one, other] if one == other => Some(one.clone()),
@@ -77,8 +117,20 @@ impl Inject {
     /// The texts that are filled in.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         let basic = self.basic.iter().flat_map(|basic| [&basic.user, &basic.password]);
-        self.headers.values().chain(self.query.values()).chain(basic)
+        self.headers.values().chain(self.query.values()).chain(basic).chain(self.aws.iter().flat_map(Aws::templates))
     }
+}
+
+/// A word that stands between slashes in what is signed.
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !(1..=64).contains(&word.len()) || !word.bytes().all(plain) {
+        return Err(D::Error::custom(
+            "expected 1 to 64 letters, digits, `-` and `_`, for example \"s3\" or \"eu-central-1\"",
+        ));
+    }
+    Ok(word)
 }
 
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Template>, D::Error> {

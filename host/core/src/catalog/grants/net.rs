@@ -55,7 +55,7 @@ pub struct NetGrant {
     /// Whether requests that may change something carry the call's `Idempotency-Key`. Default false.
     #[schemars(default)]
     pub idempotency_key: bool,
-    /// What the host puts into each request and the tool never sees: `headers`, `query` and `basic`, with secrets of the host.
+    /// What the host puts into each request and the tool never sees: `headers`, `query`, `basic` and `aws`, with secrets of the host.
     /// Over `https` only, but for destinations on this machine or in a private network that are named as such.
     #[serde(skip_serializing_if = "Inject::is_empty")]
     #[schemars(default)]
@@ -101,6 +101,9 @@ impl fmt::Display for NetGrant {
             f.write_str(" (private networks too)")?;
         }
         shown_only(self.only.as_ref(), f)?;
+        if let Some(aws) = &self.inject.aws {
+            write!(f, " (signed for {} in {})", aws.service, aws.region)?;
+        }
         let names: BTreeSet<&str> = self.inject.templates().flat_map(Template::secrets).collect();
         if !names.is_empty() {
             write!(f, " (with {})", names.into_iter().collect::<Vec<_>>().join(", "))?;

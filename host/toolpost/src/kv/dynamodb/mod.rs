@@ -4,7 +4,6 @@
 //! written on the condition that what was looked at is still there, in one transaction with the count: who was not quick enough looks
 //! again. How long an entry lasts is decided by the host's clock, as in every other store.
 
-mod sign;
 mod wire;
 
 use std::time::Duration;

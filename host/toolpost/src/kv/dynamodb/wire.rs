@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use toolpost_wasm::aws::{Line, Payload, Signer};
 use toolpost_wasm::kv::Fault;
 
 use super::super::address::Vault;
-use super::sign::Signer;
 
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 
@@ -72,13 +73,17 @@ impl Wire {
             (host, _) => host.unwrap_or_default().to_owned(),
         };
         let secret = self.vault.get(&self.place.secret_key).await.map_err(|error| away(error.to_string()))?;
-        let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(['-', ':'], "");
-        let target = format!("DynamoDB_20120810.{action}");
+        let target = HeaderValue::from_str(&format!("DynamoDB_20120810.{action}"));
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static(CONTENT_TYPE));
+        headers.insert("x-amz-target", target.map_err(|error| away(error.to_string()))?);
         let Place { access_key, region, .. } = &self.place;
-        let signer = Signer { access_key, secret: secret.reveal(), region };
-        let authorization = signer.authorization(CONTENT_TYPE, &host, &date, &target, &body);
-        let request = self.client.post(url).header("content-type", CONTENT_TYPE).header("x-amz-date", date);
-        let request = request.header("x-amz-target", target).header("authorization", authorization).body(body);
+        let secret_key = secret.reveal();
+        let signer = Signer { access_key, secret_key, session_token: None, region, service: "dynamodb" };
+        let line = Line { method: "POST", host: &host, path: url.path(), query: url.query().unwrap_or_default() };
+        let signed = signer.sign(line, &mut headers, &Payload::of(&body), SystemTime::now());
+        signed.map_err(|_| away("the id of the key cannot stand in a header".into()))?;
+        let request = self.client.post(url).headers(headers).body(body);
         let response = request.send().await.map_err(|error| {
             let is_unsent = error.is_connect() || error.is_builder();
             let words = error.without_url().to_string();

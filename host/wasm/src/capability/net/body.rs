@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytesize::ByteSize;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 use toolpost_core::{Attempt, CallError, ErrorKind, Stage};
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -20,6 +21,13 @@ use super::health::Watch;
 use super::inject::Veil;
 use super::pool::Lease;
 use super::reason;
+use crate::aws::Payload;
+
+/// What bodies that are signed may take together, of one attempt: each is in memory, whole, until it is sent.
+pub(super) const SIGNED_BYTES_MAX: usize = 16 << 20;
+
+/// What of a body that is in memory is handed out in one go.
+const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// A body that is at most so long is read whole before its request is judged, where the guest has said its length.
 pub(super) const AHEAD_BYTES_MAX: u64 = 64 << 10;
@@ -93,13 +101,71 @@ pub(super) struct Draft {
     bytes: u64,
     /// What comes later; nothing where the body is whole.
     rest: Option<WasiBody>,
+    /// The room that it takes up, where all of it is in memory.
+    room: Option<OwnedSemaphorePermit>,
     _made: Option<Made>,
+}
+
+/// Why a body cannot be had whole.
+pub(super) enum Ungathered {
+    /// It broke off.
+    Broken(Error),
+    /// It is longer than its grant allows.
+    TooLong,
+    /// There is no room for it.
+    NoRoom,
 }
 
 impl Draft {
     pub(super) fn new(body: WasiBody, made: Option<Made>) -> Self {
         let rest = Some(body).filter(|body| !body.is_end_stream());
-        Draft { ahead: VecDeque::new(), bytes: 0, rest, _made: made }
+        Draft { ahead: VecDeque::new(), bytes: 0, rest, room: None, _made: made }
+    }
+
+    /// Takes in all of it, as long as it is at most so long and there is room.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses the body.
+    pub(super) async fn gather(&mut self, bytes_max: u64, room: &Arc<Semaphore>) -> Result<(), Ungathered> {
+        // A guest may send it byte by byte, and each piece that is kept takes more than its bytes.
+        let (mut whole, mut trailers) = (BytesMut::new(), None);
+        let mut taken = self.room.take();
+        loop {
+            let frame = match (self.ahead.pop_front(), &mut self.rest) {
+                (Some(frame), _) => Some(Ok(frame)),
+                (None, None) => None,
+                (None, Some(rest)) => rest.frame().await,
+            };
+            let Some(frame) = frame else { break };
+            match frame.map_err(Ungathered::Broken)?.into_data() {
+                Ok(data) => {
+                    let more = room.clone().try_acquire_many_owned(u32::try_from(data.len()).unwrap_or(u32::MAX));
+                    if (whole.len() + data.len()) as u64 > bytes_max {
+                        return Err(Ungathered::TooLong);
+                    }
+                    let more = more.map_err(|_| Ungathered::NoRoom)?;
+                    match &mut taken {
+                        Some(taken) => taken.merge(more),
+                        None => taken = Some(more),
+                    }
+                    whole.extend_from_slice(&data);
+                }
+                Err(frame) => trailers = Some(frame),
+            }
+        }
+        (self.rest, self.room, self.bytes) = (None, taken, whole.len() as u64);
+        let mut whole = whole.freeze();
+        while !whole.is_empty() {
+            self.ahead.push_back(Frame::data(whole.split_to(whole.len().min(PIECE_BYTES_MAX))));
+        }
+        self.ahead.extend(trailers);
+        Ok(())
+    }
+
+    /// What stands for it in a signature: nothing of it, where not all of it is there.
+    pub(super) fn payload(&self) -> Payload {
+        let parts = self.ahead.iter().filter_map(Frame::data_ref).map(|data| &**data);
+        if self.rest.is_none() { Payload::of_parts(parts) } else { Payload::Unsigned }
     }
 
     /// Takes in what is there; ready when the body has ended, or is too long for this.

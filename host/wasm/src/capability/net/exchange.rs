@@ -8,19 +8,20 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use toolpost_core::catalog::grants::NetGrant;
 use toolpost_core::effect::{Intent, Passage};
 use toolpost_core::{Attempt, CallError, Effect, ErrorKind, Level, Stage};
 use url::Url;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::body::{AHEAD_BYTES_MAX, Bound, Draft, ResponseBody};
+use super::body::{AHEAD_BYTES_MAX, Bound, Draft, ResponseBody, SIGNED_BYTES_MAX, Ungathered};
 use super::client::{Client, Errand, Failure};
 use super::grant;
 use super::health::Watch;
 use super::inject::{Filled, Veil};
 use super::pool::Lease;
+use super::sign;
 
 /// A request that a grant covers.
 pub(super) struct Exchange {
@@ -38,12 +39,17 @@ pub(super) struct Exchange {
     pub(super) grant: NetGrant,
     pub(super) silence_max: Duration,
     pub(super) place: OwnedSemaphorePermit,
+    /// For bodies that are signed.
+    pub(super) room: Arc<Semaphore>,
 }
 
 impl Exchange {
     pub(super) async fn answer(mut self) -> Result<Response<WasiBody>, Error> {
         if self.declared.is_some_and(|bytes| bytes <= AHEAD_BYTES_MAX) {
             poll_fn(|task| self.draft.poll_ahead(task)).await?;
+        }
+        if let Err(ungathered) = self.gather().await {
+            return Err(self.ungathered(ungathered));
         }
         let bound = self.bound("the request", self.grant.max_request.0, "max_request");
         let length = self.draft.bytes().max(self.declared.unwrap_or(0));
@@ -108,7 +114,36 @@ impl Exchange {
             || CallError::new(ErrorKind::Internal, Stage::Run, "the URL cannot be sent with what belongs in it");
         self.errand.path = Errand::path(&self.url).ok_or_else(unfit)?;
         self.errand.whole = Errand::whole(&self.url).ok_or_else(unfit)?;
+        if let Some(aws) = &self.grant.inject.aws {
+            // Last, as it is about all the rest.
+            sign::sign(aws, &self.attempt, &mut self.head, &self.url, &self.draft.payload()).await?;
+        }
         Ok(())
+    }
+
+    /// Takes in all of a body that is to be signed: so people are asked about the very body, too.
+    async fn gather(&mut self) -> Result<(), Ungathered> {
+        if !sign::needs_whole(self.grant.inject.aws.as_ref(), &self.url) {
+            return Ok(());
+        }
+        if self.declared.is_some_and(|bytes| bytes > self.grant.max_request.0) {
+            return Err(Ungathered::TooLong);
+        }
+        if self.declared.is_some_and(|bytes| bytes > SIGNED_BYTES_MAX as u64) {
+            return Err(Ungathered::NoRoom);
+        }
+        self.draft.gather(self.grant.max_request.0, &self.room).await
+    }
+
+    fn ungathered(self, why: Ungathered) -> Error {
+        let bound = self.bound("the request", self.grant.max_request.0, "max_request");
+        let (why, bytes_max) = match why {
+            Ungathered::Broken(error) => return error,
+            Ungathered::TooLong => (bound.exceeded(), bound.bytes_max),
+            Ungathered::NoRoom => (sign::no_room(self.grant.inject.aws.as_ref()), SIGNED_BYTES_MAX as u64),
+        };
+        self.attempt.refuse(self.effect, why);
+        Error::HttpRequestBodySize(Some(bytes_max))
     }
 
     fn bound(&self, what: &'static str, bytes_max: u64, key: &'static str) -> Bound {

@@ -20,6 +20,7 @@ mod reason;
 mod exchange;
 mod health;
 mod inject;
+mod sign;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use self::address::Reach;
-use self::body::{Draft, Life, Made, Upload};
+use self::body::{Draft, Life, Made, SIGNED_BYTES_MAX, Upload};
 use self::client::{Client, Errand};
 use self::exchange::Exchange;
 use self::pool::Peer;
@@ -76,6 +77,8 @@ pub(crate) struct Handle {
     in_flight: Arc<Semaphore>,
     /// Bodies that the guest has made and that were not sent yet.
     made: Arc<AtomicUsize>,
+    /// Room for bodies that are signed, in bytes.
+    room: Arc<Semaphore>,
     life: Arc<Life>,
 }
 
@@ -99,6 +102,7 @@ impl Handle {
             changes: 0,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             made: Arc::default(),
+            room: Arc::new(Semaphore::new(SIGNED_BYTES_MAX)),
             life: Arc::default(),
         }
     }
@@ -158,6 +162,7 @@ impl Handle {
             grant: grant.clone(),
             silence_max: within(options.and_then(|options| options.between_bytes_timeout)),
             place,
+            room: self.room.clone(),
         })
     }
 
