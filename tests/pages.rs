@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use toolpost_tests::{filters, page, prebuilt, toolpost};
 
-const GUESTS: [&str; 22] = [
+const GUESTS: [&str; 23] = [
     "text",
     "pi",
     "divide",
@@ -29,6 +29,7 @@ const GUESTS: [&str; 22] = [
     "weather",
     "mail",
     "line",
+    "dynamo",
 ];
 
 /// The page of a run in an empty folder.

@@ -184,6 +184,11 @@ fn line_is_built_from_its_sources() {
 }
 
 #[test]
+fn dynamo_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("dynamo");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }
