@@ -19,6 +19,7 @@ use crate::deadline::Deadline;
 use crate::guard::replay::Asked;
 use crate::inside::Inside;
 use crate::secret::Secrets;
+use crate::task::InTask;
 use crate::tell::{CallError, Reader, Stage, Trail};
 
 /// A request to run a tool.
@@ -46,6 +47,8 @@ pub struct Call {
     pub turn: Option<Turn>,
     /// Who reads what it says while it runs, where somebody does.
     pub reader: Option<Reader>,
+    /// The task that it is made for, where nobody waits for it.
+    pub task: Option<InTask>,
 }
 
 /// How long a caller wants a call whose outcome is waited for in any case. Without a word: until it ends.
@@ -83,7 +86,13 @@ impl Call {
             wanted: Wanted::default(),
             turn: None,
             reader: None,
+            task: None,
         }
+    }
+
+    /// Whether an earlier run of its task may have changed something.
+    pub(crate) fn is_made_again(&self) -> bool {
+        self.task.as_ref().is_some_and(InTask::is_made_again)
     }
 
     /// Says who calls.

@@ -1,5 +1,7 @@
 //! The road of a call. Start reading here: [`Host::call`], and below it each stretch of the road in its order.
 
+mod made;
+
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -12,18 +14,18 @@ use crate::call::{AcceptedCall, Call, Caller, PermittedCall};
 use crate::catalog::{Catalog, Tool, accept};
 use crate::check::approve::{self, Approval, Explained, Said, Verdict};
 use crate::check::authorize::Access;
-use crate::check::repeat::{RepeatSettings, Repetition};
+use crate::check::repeat::Repetition;
 use crate::check::{self, Check};
 use crate::deadline::Deadline;
 use crate::guard::breaker::Registry;
-use crate::guard::cache::{Asked, CACHED_BYTES_MAX, ResultCache};
+use crate::guard::cache::{Asked, ResultCache};
 use crate::guard::replay::{Claimed, Ledger};
 use crate::guard::retry::Fence;
 use crate::guard::usage::{Accounts, BudgetSettings, Usage};
 use crate::inside::{self, Inside};
-use crate::limits::HostLimits;
 use crate::secret::Secrets;
-use crate::tell::{Artifacts, CallError, ErrorKind, Outcome, Output, Sink, Trail, Voice};
+use crate::task::Tasks;
+use crate::tell::{Artifacts, CallError, ErrorKind, Outcome, Output, Trail, Voice};
 
 /// A set of tools, and everything that is needed to run a call of one of them. A clone is the same host.
 #[derive(Clone)]
@@ -55,6 +57,7 @@ struct Rooms {
     ledger: Arc<Ledger>,
     guarding: Arc<Guarding>,
     artifacts: Option<Arc<dyn Artifacts>>,
+    tasks: Arc<Tasks>,
     voice: Arc<Voice>,
     batches: BatchSettings,
 }
@@ -68,98 +71,6 @@ enum Admission {
 }
 
 impl Host {
-    /// A host of these tools, with the default limits, no further checks and nobody listening.
-    #[must_use]
-    pub fn new(catalog: Catalog) -> Self {
-        let rooms = Rooms {
-            catalog,
-            access: Access::default(),
-            repetition: Arc::default(),
-            checks: Vec::new(),
-            approval: Arc::default(),
-            budgets: BudgetSettings::default(),
-            accounts: Arc::default(),
-            cache: Arc::new(ResultCache::new(CACHED_BYTES_MAX)),
-            ledger: Arc::default(),
-            guarding: Arc::new(Guarding::new(HostLimits::default())),
-            artifacts: None,
-            voice: Arc::default(),
-            batches: BatchSettings::default(),
-        };
-        Host { rooms: Arc::new(RwLock::new(Arc::new(rooms))) }
-    }
-
-    /// Sets what all calls together may use.
-    #[must_use]
-    pub fn with_limits(self, limits: HostLimits) -> Self {
-        self.with(|rooms| rooms.guarding = Arc::new(Guarding::new(limits).heard_by(&rooms.voice)))
-    }
-
-    /// Sets who may use which tool.
-    #[must_use]
-    pub fn with_access(self, access: Access) -> Self {
-        self.with(|rooms| rooms.access = access)
-    }
-
-    /// Sets when a session that goes round in circles is told so, and stopped.
-    #[must_use]
-    pub fn with_repetition(self, settings: RepeatSettings) -> Self {
-        self.with(|rooms| rooms.repetition = Arc::new(Repetition::new(settings)))
-    }
-
-    /// Sets how much callers and sessions may use.
-    #[must_use]
-    pub fn with_budgets(self, budgets: BudgetSettings) -> Self {
-        self.with(|rooms| rooms.budgets = budgets)
-    }
-
-    /// Sets how much memory results may take that are kept for equal calls, in bytes.
-    #[must_use]
-    pub fn with_cached_results(self, bytes_max: u64) -> Self {
-        self.with(|rooms| rooms.cache = Arc::new(ResultCache::new(bytes_max)))
-    }
-
-    /// Sets where results are kept whole that are too long for their reader. Without it they are only cut.
-    #[must_use]
-    pub fn with_artifacts(self, artifacts: Arc<dyn Artifacts>) -> Self {
-        self.with(|rooms| rooms.artifacts = Some(artifacts))
-    }
-
-    /// Sets the secrets, which its tools may be granted, and which nobody is told.
-    #[must_use]
-    pub fn with_secrets(self, secrets: Arc<Secrets>) -> Self {
-        self.with(|rooms| rooms.speak_with(rooms.voice.with_secrets(secrets)))
-    }
-
-    /// Adds a check, behind those that are there.
-    #[must_use]
-    pub fn with_check(self, check: Arc<dyn Check>) -> Self {
-        self.with(|rooms| rooms.checks.push(check))
-    }
-
-    /// Sets what is allowed, denied and asked about, and who is asked.
-    #[must_use]
-    pub fn with_approval(self, approval: Approval) -> Self {
-        self.with(|rooms| rooms.approval = Arc::new(approval))
-    }
-
-    /// Sets where the idempotency keys of calls are kept. Without it, in this host's memory.
-    #[must_use]
-    pub fn with_ledger(self, ledger: Arc<Ledger>) -> Self {
-        self.with(|rooms| rooms.ledger = ledger)
-    }
-
-    /// Adds a listener.
-    #[must_use]
-    pub fn with_sink(self, sink: Arc<dyn Sink>) -> Self {
-        self.with(|rooms| rooms.speak_with(rooms.voice.with(sink)))
-    }
-
-    fn with(self, change: impl FnOnce(&mut Rooms)) -> Self {
-        change(Arc::make_mut(&mut self.rooms.write().unwrap_or_else(PoisonError::into_inner)));
-        self
-    }
-
     pub(crate) fn downgrade(&self) -> HostRef {
         HostRef(Arc::downgrade(&self.rooms))
     }
@@ -247,6 +158,12 @@ impl Host {
         self.rooms().ledger.clone()
     }
 
+    /// The calls that are made as tasks, for an operator.
+    #[must_use]
+    pub fn tasks(&self) -> Arc<Tasks> {
+        self.rooms().tasks.clone()
+    }
+
     /// Its secrets.
     #[must_use]
     pub fn secrets(&self) -> Arc<Secrets> {
@@ -266,12 +183,6 @@ impl Host {
     pub async fn flush(&self) {
         let voice = self.rooms().voice.clone();
         voice.flush().await;
-    }
-
-    /// Sets how batches run.
-    #[must_use]
-    pub fn with_batches(self, settings: BatchSettings) -> Self {
-        self.with(|rooms| rooms.batches = settings)
     }
 
     /// How batches run.
@@ -298,8 +209,8 @@ impl Host {
     /// The road itself.
     async fn walk(&self, call: Call) -> Outcome {
         let rooms = self.rooms();
-        let mut trail =
-            Trail::start(&call, rooms.catalog.get(&call.tool), rooms.voice.clone(), rooms.artifacts.clone());
+        let voice = call.task.as_ref().map_or_else(|| rooms.voice.clone(), |task| task.hears(&rooms.voice));
+        let mut trail = Trail::start(&call, rooms.catalog.get(&call.tool), voice, rooms.artifacts.clone());
         let span = trail.span.clone();
         let wanted = call.wanted.clone();
         let admission = {
@@ -324,7 +235,7 @@ impl Rooms {
     /// What another host says, and what was learned here. Each room stands here by name, so that none is forgotten.
     fn replaced(&self, by: &Rooms) -> Rooms {
         let Rooms { catalog, access, repetition, checks, approval, cache, budgets, .. } = by;
-        let Rooms { accounts: _, ledger: _, guarding, artifacts, voice, batches, .. } = by;
+        let Rooms { accounts: _, ledger: _, tasks: _, guarding, artifacts, voice, batches, .. } = by;
         for tool in catalog.tools() {
             let before = self.catalog.find(&tool.name).ok();
             if let Some(before) = before.filter(|before| before.origin == tool.origin) {
@@ -347,6 +258,7 @@ impl Rooms {
             ledger: self.ledger.clone(),
             guarding: self.guarding.clone(),
             artifacts: artifacts.clone(),
+            tasks: self.tasks.clone(),
             voice,
             batches: batches.clone(),
         }

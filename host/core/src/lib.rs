@@ -13,6 +13,8 @@
 //!    is told;
 //! 5. **tell** hands out the [`Outcome`]: the output or a [`CallError`], and the report of what it took.
 //!
+//! A call that nobody waits for is a [`task`]: it is on record before it begins, and survives its caller and its host.
+//!
 //! Nothing here names an engine, opens a file or a socket, or reads the environment.
 //!
 //! ```
@@ -79,6 +81,9 @@ pub mod run;
 // What came of it
 pub mod tell;
 
+// Run it while nobody waits
+pub mod task;
+
 pub use batch::{Batch, BatchReport, BatchSettings};
 pub use call::{AcceptedCall, Arguments, Call, CallId, Caller, PermittedCall, Wanted};
 pub use catalog::{Cast, Catalog, Tool};
@@ -90,4 +95,5 @@ pub use limits::{HostLimits, Limits};
 pub use native::Native;
 pub use run::{Asked, Attempt, Runner};
 pub use secret::{Masker, Secret, Secrets};
+pub use task::{CallOrTask, Task, TaskId, TaskSettings, Tasks};
 pub use tell::{Artifacts, CallError, Content, ErrorKind, Event, Level, Outcome, Output, Report, Sink, Stage, Told};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, select};
 use secrecy::zeroize::Zeroizing;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -96,6 +96,9 @@ impl Attempt {
         let mut gate = Gate::new(number);
         if let Some(inside) = &call.call.inside {
             gate.inside_of(inside.gate());
+        }
+        if let Some(task) = &call.call.task {
+            gate.before(task.witness(&call));
         }
         let (hold, forwarded) = (None, Arc::default());
         let clock = Clock::new(started, deadline, call.call.inside.as_ref().map(|inside| inside.clock().clone()));
@@ -396,11 +399,15 @@ impl Attempt {
         &self.ties
     }
 
-    /// Waits until another call has this one's idempotency key; for ever, where that cannot be.
+    /// Waits until another call has this one's idempotency key, or its task; for ever, where that cannot be.
     pub(crate) async fn lost(&self) -> CallError {
-        match &self.hold {
-            Some(hold) => hold.lost().await,
-            None => std::future::pending().await,
+        // Boxed, because few calls are made for a task, and calls inside of one another need little room.
+        let task = self.call.call.task.as_ref().map(|task| Box::pin(task.lost()));
+        match (&self.hold, task) {
+            (None, None) => std::future::pending().await,
+            (Some(hold), None) => hold.lost().await,
+            (None, Some(task)) => task.await,
+            (Some(hold), Some(task)) => select(Box::pin(hold.lost()), task).await.factor_first().0,
         }
     }
 }

@@ -357,11 +357,11 @@ async fn sixty_four_calls_that_each_call_another_all_end_with_any_number_of_plac
 async fn as_many_calls_inside_of_one_another_as_settings_may_allow_fit_on_the_stack() {
     let deeper = |attempt: Attempt| async move {
         match attempt.call.arguments["number"].as_u64().unwrap_or_default() {
-            16 => Ok(json!("deep")),
+            12 => Ok(json!("deep")),
             number => attempt.call("deeper", json!({"number": number + 1})).await.result.map(|output| output.value),
         }
     };
     let host = host([tool("deeper", EffectClass::Reads, deeper)]);
-    let host = host.with_limits(HostLimits { max_depth: 16, ..HostLimits::default() });
+    let host = host.with_limits(HostLimits { max_depth: 12, ..HostLimits::default() });
     assert_eq!(call(&host, "deeper").await.result.unwrap().value, json!("deep"));
 }

@@ -190,7 +190,7 @@ async fn what_fails_inside_because_the_call_around_it_has_ended_was_cancelled() 
         async move {
             // From elsewhere: whom a task wakes has its turn on the same thread.
             std::thread::spawn(move || begins.notify_one());
-            let began = std::time::Instant::now();
+            let began = tokio::time::Instant::now();
             while !attempt.is_over() && began.elapsed() < ms(10_000) {
                 std::thread::yield_now();
             }

@@ -51,7 +51,7 @@ pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 const CALLS_MOST: u64 = 1_000_000;
 
 /// The most calls that may be inside of one another: each needs stack.
-const DEPTH_MOST: u64 = 16;
+const DEPTH_MOST: u64 = 12;
 
 /// The bounds of the stack of a running tool, in bytes.
 const STACK_BYTES_LEAST: u64 = 64 << 10;
@@ -140,7 +140,7 @@ pub struct HostSettings {
     #[serde(default, deserialize_with = "number_within::<_, _, 0, CALLS_MOST>")]
     #[schemars(range(min = 0, max = CALLS_MOST))]
     pub max_waiting: Option<usize>,
-    /// How many calls may be inside of one another, up to 16. Default 8.
+    /// How many calls may be inside of one another, up to 12. Default 8.
     #[serde(default, deserialize_with = "number_within::<_, _, 0, DEPTH_MOST>")]
     #[schemars(range(min = 0, max = DEPTH_MOST))]
     pub max_depth: Option<usize>,

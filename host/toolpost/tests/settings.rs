@@ -91,7 +91,7 @@ fn limits_have_bounds_wherever_they_are_set() {
 #[test]
 fn room_prices_and_budgets_stand_where_they_hold() {
     check(
-        "[host]\nmax_depth = 16\n[guard]\nparallel = 8\nwaiting = 0\ncost = { per_call = 0.01, per_fuel = 1e-9 }\n\
+        "[host]\nmax_depth = 12\n[guard]\nparallel = 8\nwaiting = 0\ncost = { per_call = 0.01, per_fuel = 1e-9 }\n\
          [guard.retry.hedge]\nafter = \"p95\"\n\
          [budget]\nsession = { calls = 100 }\n\
          caller = { attempts = 1, fuel = 2, time = \"1h\", output = \"1 MiB\", cost = 5, per = \"1d\" }\n\
@@ -99,10 +99,10 @@ fn room_prices_and_budgets_stand_where_they_hold() {
         &[],
     );
     check(
-        "[host]\nmax_depth = 17\n[guard]\nparallel = 0\ncost = { per_call = -0.01 }\nretry.hedge = { after = \"10ms\" }\n\
+        "[host]\nmax_depth = 13\n[guard]\nparallel = 0\ncost = { per_call = -0.01 }\nretry.hedge = { after = \"10ms\" }\n\
          [budget]\ntool = { calls = 1 }\ncaller = { call = 1 }",
         &[
-            "toolpost.toml:2: expected a whole number from 0 to 16",
+            "toolpost.toml:2: expected a whole number from 0 to 12",
             "toolpost.toml:4: expected a whole number from 1 to 1000000",
             "toolpost.toml:5: expected a number of at least 0",
             "toolpost.toml:6: expected `after` to be \"p95\", \"never\", or a time of at least \"50ms\", got \"10ms\"",

@@ -134,7 +134,7 @@ impl Told<'_> {
 }
 
 /// Whether a JSON text nests no deeper than it can be read back.
-fn is_readable(text: &str) -> bool {
+pub(crate) fn is_readable(text: &str) -> bool {
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
     text.bytes().all(|byte| {
         match byte {

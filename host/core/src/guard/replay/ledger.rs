@@ -22,7 +22,7 @@ use super::key::RecordKey;
 use super::memory::Memory;
 use super::record::Begin;
 use super::renewal::Renewals;
-use super::settings::OnConflict;
+use super::settings::{OnConflict, OnCrash};
 use super::store::{LedgerFailure, LedgerStore};
 use super::ticket::{Acquired, Hold, Ticket};
 use crate::call::AcceptedCall;
@@ -193,7 +193,10 @@ impl Ledger {
         report: &mut Report,
         has_room: impl Fn() -> Result<(), CallError>,
     ) -> Result<Claimed, CallError> {
-        let Some(asked) = call.asks()? else { return Ok(Claimed::Unkeyed) };
+        let Some(asked) = call.asks()? else {
+            let is_safe = !call.call.is_made_again() || call.tool.guards.idempotency.after_crash() == OnCrash::Rerun;
+            return if is_safe { Ok(Claimed::Unkeyed) } else { Err(forgotten()) };
+        };
         let until = deadline.min(Instant::now() + WAIT_MAX);
         let mut how = How::Replayed;
         let lead = loop {
@@ -241,6 +244,8 @@ impl Ledger {
                     .map_err(|error| crate::bug!(Stage::Guard, "the task of a claim: {error}"))?,
             };
             let (begin, back) = match step {
+                // The ticket is dropped, and so the key is free again.
+                Ok(Step::Ticket { taken_over: false, .. }) if call.call.is_made_again() => return Err(forgotten()),
                 Ok(Step::Ticket { ticket, taken_over }) => {
                     let how = if taken_over { How::TakenOver } else { How::New };
                     report.idempotency = Some(LedgerReport { how, key: asked.key.clone() });
@@ -370,6 +375,13 @@ fn in_use(retry_after: Duration) -> CallError {
     CallError::new(ErrorKind::KeyInUse, Stage::Guard, "a call with the same idempotency key is running")
         .with_help("call again later, with the same key")
         .retry_after(retry_after)
+}
+
+/// A task whose earlier run may have changed something under a key of which nothing is known any more.
+fn forgotten() -> CallError {
+    let why =
+        "an earlier run of this task may have had its effect, and nothing is known of that under its idempotency key";
+    CallError::new(ErrorKind::OutcomeUnknown, Stage::Guard, why).with_help("look before you call again")
 }
 
 /// Without its ledger, nothing is run that may change something; the rest needs none.

@@ -52,5 +52,6 @@ pub use record::{Begin, Claim, Decision, Fenced, Record, Release, Standing, Stat
 pub use settings::{Idempotency, IdempotencySettings};
 pub use store::{LedgerFailure, LedgerStore, Listed, Query, Seen};
 
+pub(crate) use ending::is_readable;
 pub(crate) use ledger::Claimed;
 pub(crate) use ticket::{Hold, Ticket};
