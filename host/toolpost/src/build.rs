@@ -19,7 +19,7 @@ use toolpost_core::catalog::settings::LimitSettings;
 use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
 use toolpost_core::guard::replay::Ledger;
-use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Secrets, Sink, Tool};
+use toolpost_core::{Attempt, CallError, Catalog, Check, Host, Limits, Native, Secrets, Sink, Tasks, Tool};
 use toolpost_wasm::{Component, Engine, EngineOptions, Interface, Interfaces};
 
 pub(crate) use self::kv::KvStores;
@@ -32,6 +32,7 @@ use crate::secrets;
 use crate::settings::Settings;
 use crate::sql::Opened;
 use crate::store::ledger::LedgerTable;
+use crate::store::tasks::TaskTable;
 use crate::store::{Store, orders};
 
 /// Makes a native tool out of the limits that its host has for every tool.
@@ -50,6 +51,7 @@ pub struct Builder {
     overrides: LimitSettings,
     keeps: Keeps,
     unlocked: bool,
+    scope: Option<String>,
 }
 
 /// Where a host keeps what must survive it.
@@ -212,6 +214,14 @@ impl Builder {
         self
     }
 
+    /// Sets by what hosts know each other that take up the same tasks: they were made in the same way, and grant the same.
+    /// Without it, by the file of the settings and those of the components beside it.
+    #[must_use]
+    pub fn task_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
     /// Takes components as they are, whatever a lock says: for looking at them. A host that calls tools keeps to it.
     #[must_use]
     pub fn without_lock(mut self) -> Self {
@@ -336,6 +346,7 @@ impl Builder {
                 Err(message) => faults.push(Fault { subject: "the host".into(), message }),
             }
         }
+        let tasks = self.tasks(store.as_ref());
         let secrets = self.secrets(store.as_ref(), &catalog, &mut faults);
         let (listeners, missing) = Listeners::new(&self.settings, store.as_ref(), &before.listeners);
         faults.extend(missing.into_iter().map(|message| Fault { subject: "the host".into(), message }));
@@ -350,7 +361,8 @@ impl Builder {
             .with_access(self.settings.access)
             .with_repetition(self.settings.repeat)
             .with_budgets(self.settings.budget)
-            .with_batches(self.settings.batch.with(&self.settings.class));
+            .with_batches(self.settings.batch.with(&self.settings.class))
+            .with_tasks(Arc::new(tasks));
         let host = match self.settings.host.cached_results {
             Some(bytes) => host.with_cached_results(bytes.0),
             None => host,
@@ -365,6 +377,20 @@ impl Builder {
         let host = self.sinks.into_iter().chain(made.listeners.sinks()).fold(host, Host::with_sink);
         made.components = components.clone();
         Loaded { host, components, faults, made }
+    }
+
+    /// The calls that nobody waits for, and how this host is made.
+    fn tasks(&self, store: Option<&Arc<Store>>) -> Tasks {
+        let tasks = store.map_or_else(Tasks::default, |store| Tasks::new(Arc::new(TaskTable::new(store.clone()))));
+        let scope = self.scope.clone().unwrap_or_else(|| {
+            let files = self.files.iter().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+            let all: Vec<String> = std::iter::once(self.settings.whole_file())
+                .chain(files)
+                .map(|file| file.to_string_lossy().into_owned())
+                .collect();
+            all.join("\n")
+        });
+        tasks.with_settings(self.settings.tasks.clone()).made_by(scope, self.settings.version())
     }
 
     /// Adds the tools that are functions of this program.

@@ -63,9 +63,9 @@ pub use secrets::mask_panics;
 pub use settings::Settings;
 pub use store::Store;
 pub use toolpost_core::{
-    Arguments, Artifacts, Attempt, Call, CallError, CallId, Caller, Cast, Catalog, Check, Content, Effect, EffectClass,
-    ErrorKind, Event, Host, HostLimits, Level, Limits, Native, Outcome, Output, Report, Secret, Secrets, Sink, Stage,
-    Told, Tool,
+    Arguments, Artifacts, Attempt, Call, CallError, CallId, CallOrTask, Caller, Cast, Catalog, Check, Content, Effect,
+    EffectClass, ErrorKind, Event, Host, HostLimits, Level, Limits, Native, Outcome, Output, Report, Secret, Secrets,
+    Sink, Stage, Task, TaskId, TaskSettings, Tasks, Told, Tool,
 };
 
 // The README's example is a test.

@@ -26,7 +26,7 @@ use toolpost_core::check::authorize::Access;
 use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::guard::usage::BudgetSettings;
-use toolpost_core::{Cast, HostLimits};
+use toolpost_core::{Cast, HostLimits, TaskSettings};
 use toolpost_wasm::EngineOptions;
 
 pub use self::approval::{ApprovalSettings, SecretSource, WebhookSettings};
@@ -90,6 +90,9 @@ pub struct Settings {
     /// first rule that fits a tool counts.
     #[serde(default)]
     pub class: Classes,
+    /// How calls are run for which nobody waits.
+    #[serde(default)]
+    pub tasks: TaskSettings,
     /// Where the host keeps what must survive it.
     #[serde(default)]
     pub store: StoreSettings,
@@ -117,6 +120,9 @@ pub struct Settings {
     /// The file, as it was named.
     #[serde(skip)]
     file: PathBuf,
+    /// The hash of the text that was read.
+    #[serde(skip)]
+    digest: String,
     /// The folder from which paths in the file count.
     #[serde(skip)]
     base: PathBuf,
@@ -249,6 +255,7 @@ impl Settings {
     fn of(text: &str, file: &Path) -> (Self, Vec<Fault>) {
         let (mut settings, faults): (Settings, _) = read::all(text, file);
         settings.lines = read::lines_of_tools(text);
+        settings.digest = hex(&Sha256::digest(text));
         settings.file = file.to_owned();
         settings.base = file.parent().map(Path::to_owned).unwrap_or_default();
         settings.written = true;
@@ -304,8 +311,22 @@ impl Settings {
         let here = here.canonicalize().ok()?;
         let name = here.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let hash = Sha256::digest(here.as_os_str().as_encoded_bytes());
-        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(hash.get(..8).unwrap_or_default());
         dirs::data_local_dir().map(|dir| dir.join("toolpost").join(format!("{name}-{hash}")))
+    }
+
+    /// Their version: a hash of the text that was read; empty for the defaults.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.digest
+    }
+
+    /// The file that was read, from the root; empty for the defaults.
+    pub(crate) fn whole_file(&self) -> PathBuf {
+        match self.written {
+            true => std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone()),
+            false => PathBuf::new(),
+        }
     }
 
     /// Where the lock of their components is, if there is one: `toolpost.lock` beside `toolpost.toml`, and so for any other name.
@@ -365,6 +386,10 @@ fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>,
         return Err(D::Error::custom("expected the name of a folder; leave the key out for the default"));
     }
     Ok(Some(dir))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn whole((settings, faults): (Settings, Vec<Fault>)) -> Result<Settings, Vec<Fault>> {

@@ -10,8 +10,14 @@ pub(crate) mod private;
 pub mod artifacts;
 mod key;
 
+// Many changes, one transaction
+mod batch;
+
 // What was done under which key
 pub mod ledger;
+
+// What is done while nobody waits
+pub mod tasks;
 
 // What was called, and what came of it
 pub mod log;
@@ -44,6 +50,7 @@ const SQLITE_BUSY: u32 = 5;
 const STATE: &str = "state.db";
 const KV: &str = "kv.db";
 const LOG: &str = "log.db";
+const TASKS: &str = "tasks.db";
 
 /// The folder of a host, with all that it keeps.
 #[derive(Debug)]
@@ -52,6 +59,7 @@ pub struct Store {
     state: OnceCell<Database>,
     kv: OnceCell<Database>,
     log: OnceCell<Database>,
+    tasks: OnceCell<Database>,
 }
 
 /// One database: a connection that writes, and some that read.
@@ -98,7 +106,8 @@ impl StoreError {
 impl Store {
     /// The store in that folder. Nothing is read or made yet.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
-        Store { dir: dir.into(), state: OnceCell::new(), kv: OnceCell::new(), log: OnceCell::new() }
+        let [state, kv, log, tasks] = std::array::from_fn(|_| OnceCell::new());
+        Store { dir: dir.into(), state, kv, log, tasks }
     }
 
     /// The folder.
@@ -117,6 +126,12 @@ impl Store {
     #[must_use]
     pub fn has_log(&self) -> bool {
         self.dir.join(LOG).exists()
+    }
+
+    /// Whether a task was ever filed here. Nothing is opened or made.
+    #[must_use]
+    pub fn has_tasks(&self) -> bool {
+        self.dir.join(TASKS).exists()
     }
 
     /// What decides whether something happens: each commit is on the disk before it counts (`synchronous = FULL`).
@@ -141,6 +156,18 @@ impl Store {
     pub async fn kv(&self) -> Result<&Database, StoreError> {
         let open = || Database::open(&self.dir, KV, SqliteSynchronous::Full, include_str!("kv/sqlite.sql"));
         self.kv.get_or_try_init(open).await
+    }
+
+    /// Calls that nobody waits for, with commits as safe as those of [`Store::state`].
+    ///
+    /// # Errors
+    /// As for [`Store::state`].
+    ///
+    /// # Cancel safety
+    /// As for [`Store::state`].
+    pub async fn tasks(&self) -> Result<&Database, StoreError> {
+        let open = || Database::open(&self.dir, TASKS, SqliteSynchronous::Full, include_str!("store/tasks.sql"));
+        self.tasks.get_or_try_init(open).await
     }
 
     /// What is only told: after a power cut the last entries may be missing (`synchronous = NORMAL`).

@@ -3,7 +3,7 @@
 //! All hosts on one folder see the same rows and the same clock, the machine's. A swap that was made is on the disk; swaps of
 //! this process that come at the same time go there together.
 
-mod batch;
+mod swap;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,7 +19,8 @@ use toolpost_core::guard::replay::{
     ToolId,
 };
 
-use self::batch::{Batch, Swap};
+use self::swap::Swap;
+use super::batch::Batch;
 use super::{Store, StoreError};
 
 /// What the database may take, in bytes.
@@ -35,20 +36,21 @@ const FAILED: i64 = 4;
 #[derive(Clone, Debug)]
 pub struct LedgerTable {
     store: Arc<Store>,
-    swaps: Arc<Batch>,
+    swaps: Arc<Batch<Swap>>,
+    bytes_max: i64,
 }
 
 impl LedgerTable {
     /// The records in that store. Nothing is opened yet.
     #[must_use]
     pub fn new(store: Arc<Store>) -> Self {
-        LedgerTable { swaps: Arc::new(Batch::new(store.clone(), STATE_BYTES_MAX)), store }
+        LedgerTable { swaps: Arc::new(Batch::new(store.clone())), store, bytes_max: STATE_BYTES_MAX }
     }
 
     /// Sets how much the database may take before new keys are refused, in bytes. To forget others would be to run them again.
     #[must_use]
     pub fn holding(self, bytes_max: i64) -> Self {
-        LedgerTable { swaps: Arc::new(Batch::new(self.store.clone(), bytes_max)), ..self }
+        LedgerTable { bytes_max, ..self }
     }
 
     async fn get(&self, key: &RecordKey) -> Result<Seen, StoreError> {
@@ -93,7 +95,7 @@ impl LedgerStore for LedgerTable {
         expected: Option<u64>,
         record: Option<Arc<Record>>,
     ) -> BoxFuture<'a, Result<bool, LedgerFailure>> {
-        let swap = Swap { key: key.clone(), expected, new: record };
+        let swap = Swap { key: key.clone(), expected, new: record, bytes_max: self.bytes_max };
         async move { self.swaps.clone().make(swap).await.map_err(LedgerFailure::new) }.boxed()
     }
 

@@ -73,7 +73,10 @@ impl Made {
         let shared = format!("{shared:?} {:?} {:?} {:?} {asked:?}", settings.access, settings.repeat, settings.budget);
         let artifacts = Store::at("").artifacts(&settings.artifacts);
         let cached = settings.host.cached_results.map_or(CACHED_BYTES_MAX, |bytes| bytes.0);
-        let shared = format!("{shared} {artifacts:?} {cached} {:?}", settings.secrets);
+        let tasks = &settings.tasks;
+        let tasks = (tasks.parallel(), tasks.max_waiting(), tasks.max_kept(), tasks.keep(), tasks.partial_bytes_max());
+        let more = (settings.tasks.reruns(), settings.tasks.wait(), settings.tasks.after());
+        let shared = format!("{shared} {artifacts:?} {cached} {:?} {tasks:?} {more:?}", settings.secrets);
         let shared =
             format!("{shared} {:?} {:?} {:?} {:?}", settings.log, settings.telemetry, settings.kv, settings.sql);
         self.0.reload_with(settings).await.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
