@@ -83,7 +83,7 @@ pub struct ToolSettings {
     pub effect: Option<EffectClass>,
     /// How far arguments may be from the schema. Default: as of its component.
     pub cast: Option<Cast>,
-    /// Values for parameters that a call leaves out or says `null` for, by the parameter's name.
+    /// Values for parameters that a call leaves out or says nothing for, by the parameter's name.
     #[serde(default)]
     pub defaults: BTreeMap<String, serde_json::Value>,
     /// Arguments that nobody may see but the tool, as JSON pointers such as "/password" or "/users/*/token". Default: none.

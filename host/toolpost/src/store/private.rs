@@ -19,11 +19,17 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
 
 /// Makes the file where it is not there; nobody else can read it, whatever the process lets others do by default.
 ///
+/// One that is there is not opened: closing it would give up the locks that a database of this process has on it (POSIX locks
+/// belong to the process, not to who took them).
+///
 /// # Errors
 /// It cannot be made, or others can write to it.
 pub(crate) fn make_file(file: &Path) -> Result<()> {
-    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)?;
-    check(file, &made.metadata()?)
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    check(file, &file.metadata()?)
 }
 
 /// Why what is there does not count, if anything is: others can have written it.

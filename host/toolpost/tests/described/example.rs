@@ -70,7 +70,11 @@ impl Made {
         let shared = (settings.host_limits(), settings.engine_options(), settings.store_dir());
         let approval = &settings.approval;
         let asked = (approval.waiting(), approval.elsewhere.unwrap_or(true), approval.rules(), &approval.webhook);
-        let shared = format!("{shared:?} {:?} {:?} {:?} {asked:?}", settings.access, settings.repeat, settings.budget);
+        let batches = settings.batch.with(&settings.class);
+        let shared = format!(
+            "{shared:?} {:?} {:?} {:?} {asked:?} {batches:?}",
+            settings.access, settings.repeat, settings.budget
+        );
         let artifacts = Store::at("").artifacts(&settings.artifacts);
         let cached = settings.host.cached_results.map_or(CACHED_BYTES_MAX, |bytes| bytes.0);
         let tasks = &settings.tasks;
