@@ -167,7 +167,8 @@ impl BatchArgs {
 
     fn tell(&self, batch: &Batch, answers: &Answers<'_>, report: &BatchReport) -> Result<(), Stop> {
         if self.json {
-            let plan = plan::sheet(&batch.plan());
+            let plan = batch.plan();
+            let plan = plan::sheet(&plan);
             let outcomes: Vec<Value> = answers.outcomes().map(|(_, outcome)| crate::call::whole(outcome)).collect();
             let answers = answers.out.answers(answers.outcomes());
             print::json(&json!({"answers": answers, "outcomes": outcomes, "plan": plan, "report": report}))?;

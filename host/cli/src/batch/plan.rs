@@ -1,5 +1,6 @@
 //! The plan as a graph that a person can read: step by step, what goes when, and why not earlier.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use toolpost::core::batch::{BatchSettings, Class, Edge, Plan, Planned};
 use toolpost::core::check::approve::rules::Action;
@@ -36,12 +37,17 @@ pub(super) async fn print(
         }
     }
     if as_json {
-        let mut sheet = sheet(&plan);
-        for (call, before) in sheet.iter_mut().zip(&before) {
-            before.onto(call);
+        let mut calls = sheet(&plan);
+        for (call, before) in calls.iter_mut().zip(&before) {
+            match before {
+                Before::Nothing => {}
+                Before::Asks => call.asks = true,
+                Before::Denied => call.denied = true,
+                Before::Refused(error) => call.error = Some(error),
+            }
         }
         let max_parallel = settings.max_parallel;
-        print::json(&json!({"max_parallel": max_parallel, "calls": sheet}))?;
+        print::json(&json!({"max_parallel": max_parallel, "calls": calls}))?;
     } else {
         print::out(graph(&plan, asked, &before, settings.max_parallel))?;
     }
@@ -68,30 +74,39 @@ impl Before {
             Action::Deny => Before::Denied,
         }
     }
-
-    fn onto(&self, call: &mut Value) {
-        match self {
-            Before::Nothing => {}
-            Before::Asks => call["asks"] = true.into(),
-            Before::Denied => call["denied"] = true.into(),
-            Before::Refused(error) => call["error"] = json!(error),
-        }
-    }
 }
 
-/// The calls with what each waits for, for a program. They count from 1, as for a person.
-pub(super) fn sheet(plan: &Plan) -> Vec<Value> {
+/// A call of a plan, for a program. Calls count from 1, as for a person.
+#[derive(Serialize)]
+pub(super) struct Sheet<'p> {
+    call: usize,
+    step: usize,
+    #[serde(flatten)]
+    planned: &'p Planned,
+    waits_for: Vec<Value>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    asks: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    denied: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'p CallError>,
+}
+
+/// The calls with what each waits for.
+pub(super) fn sheet(plan: &Plan) -> Vec<Sheet<'_>> {
     let edges = plan.edges();
     let steps = steps(&edges);
+    let why = |edge: &Edge| json!({"call": edge.on + 1, "why": edge.why.words(&(edge.on + 1).to_string())});
     let calls = plan.calls().iter().zip(edges).zip(steps).enumerate();
     calls
-        .map(|(index, ((call, edges), step))| {
-            let mut sheet = json!(call);
-            sheet["call"] = (index + 1).into();
-            sheet["step"] = step.into();
-            let why = |edge: &Edge| json!({"call": edge.on + 1, "why": edge.why.words(&(edge.on + 1).to_string())});
-            sheet["waits_for"] = edges.iter().map(why).collect();
-            sheet
+        .map(|(index, ((planned, edges), step))| Sheet {
+            call: index + 1,
+            step,
+            planned,
+            waits_for: edges.iter().map(why).collect(),
+            asks: false,
+            denied: false,
+            error: None,
         })
         .collect()
 }
