@@ -36,9 +36,9 @@ fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).expect("written");
 }
 
-/// Times, with the blanks that line them up.
+/// Times, with the blanks that line them up, and how many calls happened to run at once.
 fn timeless() -> Vec<(&'static str, &'static str)> {
-    vec![(r"\d+(\.\d+)? m?s\b", "[time]"), (" {2,}", "  ")]
+    vec![(r"\d+(\.\d+)? m?s\b", "[time]"), (" {2,}", "  "), (r"at once: \d+", "at once: [number]")]
 }
 
 /// A call of ours for each line.
