@@ -63,6 +63,7 @@ pub mod check;
 
 // Keep it safe while it runs
 pub mod guard;
+mod owners;
 
 // Many of them
 pub mod batch;

@@ -63,26 +63,30 @@ impl Pattern {
         self.glob.glob().glob()
     }
 
-    /// Whether every name fits: it is `*`.
-    fn fits_all(&self) -> bool {
-        matches!(self.pieces.as_deref(), Some([begin, end]) if begin.is_empty() && end.is_empty())
-    }
-
     /// Whether the name fits.
     #[must_use]
-    pub fn fits<'n>(&self, name: &'n str) -> bool {
+    pub fn fits(&self, name: &str) -> bool {
         match self.pieces.as_deref() {
-            Some([whole]) => **whole == *name,
-            Some([begin, end]) if begin.is_empty() && end.is_empty() => true,
-            Some([begin, between @ .., end]) => {
-                let rest = name.strip_prefix(&**begin).and_then(|rest| rest.strip_suffix(&**end));
-                let behind = |rest: &'n str, piece: &str| rest.split_once(piece).map(|(_, rest)| rest);
-                let mut between = between.iter();
-                rest.and_then(|rest| between.try_fold(rest, |rest, piece| behind(rest, piece))).is_some()
-            }
+            Some([begin, rest @ ..]) => fit(begin, rest, name),
             _ => self.glob.is_match(name),
         }
     }
+
+    /// Whether the name of a group fits, as rules write it.
+    fn fits_group(&self, group: &str) -> bool {
+        match self.pieces.as_deref() {
+            Some([begin, rest @ ..]) if let Some(begin) = begin.strip_prefix(GROUP) => fit(begin, rest, group),
+            Some([begin, ..]) if !GROUP.starts_with(&**begin) => false,
+            _ => self.fits(&format!("{GROUP}{group}")),
+        }
+    }
+}
+
+/// Whether a name has that beginning, and the pieces behind it, with a star before each.
+fn fit(begin: &str, rest: &[Box<str>], name: &str) -> bool {
+    let [between @ .., end] = rest else { return begin == name };
+    let Some(rest) = name.strip_prefix(begin).and_then(|rest| rest.strip_suffix(&**end)) else { return false };
+    between.iter().try_fold(rest, |rest, piece| Some(rest.split_once(&**piece)?.1)).is_some()
 }
 
 impl PartialEq for Pattern {
@@ -129,11 +133,10 @@ impl Access {
         Access { rules }
     }
 
-    /// What the rules say of one caller, whose names are put together once for all tools.
+    /// What the rules say of one caller.
     #[must_use]
-    pub fn of(&self, caller: &Caller) -> CallerAccess<'_> {
-        let names = if self.rules.is_empty() { Vec::new() } else { names(caller) };
-        CallerAccess { rules: &self.rules, names }
+    pub fn of<'a>(&'a self, caller: &'a Caller) -> CallerAccess<'a> {
+        CallerAccess { rules: &self.rules, caller }
     }
 }
 
@@ -141,37 +144,26 @@ impl Access {
 #[derive(Debug)]
 pub struct CallerAccess<'a> {
     rules: &'a [AccessRule],
-    names: Vec<String>,
+    caller: &'a Caller,
 }
 
 impl CallerAccess<'_> {
     /// Whether the caller may use the tool of that name.
     #[must_use]
     pub fn allows(&self, tool: &str) -> bool {
-        let mut fitting = self.rules.iter().filter(|rule| rule.fits(&self.names, tool)).peekable();
+        let mut fitting = self.rules.iter().filter(|rule| rule.fits(self.caller, tool)).peekable();
         self.rules.is_empty() || fitting.peek().is_some() && fitting.all(|rule| !rule.deny)
     }
 }
 
 impl AccessRule {
-    fn fits(&self, names: &[String], tool: &str) -> bool {
-        self.tools.iter().any(|pattern| pattern.fits(tool))
-            && self.callers.iter().any(|pattern| names.iter().any(|name| pattern.fits(name)))
+    fn fits(&self, caller: &Caller, tool: &str) -> bool {
+        self.tools.iter().any(|pattern| pattern.fits(tool)) && means(&self.callers, caller)
     }
 }
 
-/// The names by which rules can speak of a caller. What calls itself a group is none.
-fn names(caller: &Caller) -> Vec<String> {
-    let groups = caller.groups.iter().map(|group| format!("{GROUP}{group}"));
-    let id = Some(caller.id.clone()).filter(|id| !id.starts_with(GROUP));
-    id.into_iter().chain(groups).collect()
-}
-
-/// Whether one of the patterns means the caller, by id or by group.
-pub(super) fn means(callers: &[Pattern], caller: &Caller) -> bool {
-    if callers.iter().any(Pattern::fits_all) && !caller.id.starts_with(GROUP) {
-        return true;
-    }
-    let names = names(caller);
-    callers.iter().any(|pattern| names.iter().any(|name| pattern.fits(name)))
+/// Whether one of the patterns means the caller, by id or by group. An id that calls itself a group is none.
+pub(super) fn means(callers: &[Pattern], Caller { id, groups, .. }: &Caller) -> bool {
+    let by_id = |pattern: &Pattern| !id.starts_with(GROUP) && pattern.fits(id);
+    callers.iter().any(|pattern| by_id(pattern) || groups.iter().any(|group| pattern.fits_group(group)))
 }

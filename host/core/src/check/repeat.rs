@@ -1,8 +1,8 @@
 //! Does it go round in circles? An agent that makes the same call again and again, and gets the same result each time, is
 //! told so; then a person is asked; then it is stopped. A call whose result changes is polling, and fine.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -12,10 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::call::{AcceptedCall, Call};
 use crate::catalog::settings::number_within;
+use crate::owners::{Owners, lock};
 use crate::tell::{CallError, ErrorKind, Fault, Output, Stage};
-
-/// Sessions that are kept in mind; beyond that the tenth of them that was quiet for the longest time is forgotten.
-const SESSIONS_MAX: usize = 10_000;
 
 /// The most calls of a session that settings may keep in mind, and the highest threshold.
 const CALLS_MOST: u64 = 10_000;
@@ -109,8 +107,6 @@ struct Session {
     /// The last calls, the latest first.
     seen: VecDeque<Seen>,
     failures: usize,
-    /// When it was last used, as a count of uses.
-    used: u64,
 }
 
 /// Where a call is.
@@ -120,15 +116,12 @@ enum At {
     End,
 }
 
-/// Whose session it is, and its name: sessions of two callers may have one name, and know nothing of each other.
-type Owner = (String, String);
-
 /// A call that is to be remembered when it has ended. It is known by the arguments that will run; until it has some, it can
 /// only fail, and that counts too: a session must not fail for ever by asking for tools that there are not.
 #[derive(Debug)]
 pub(crate) struct Remembered {
-    memory: Arc<Repetition>,
-    owner: Owner,
+    settings: RepeatSettings,
+    session: Arc<Mutex<Session>>,
     call: Option<Hash>,
 }
 
@@ -136,11 +129,8 @@ pub(crate) struct Remembered {
 #[derive(Debug, Default)]
 pub struct Repetition {
     settings: RepeatSettings,
-    sessions: Arc<Mutex<Sessions>>,
+    sessions: Arc<Owners<Session>>,
 }
-
-/// The sessions, and how often they were used.
-type Sessions = (u64, HashMap<Owner, Session>);
 
 impl Repetition {
     /// A memory with these settings, with nothing in it.
@@ -166,29 +156,14 @@ impl Repetition {
     ///
     /// # Errors
     /// [`ErrorKind::RepeatedCall`]: too many calls of the session have failed.
-    pub(crate) fn begin(self: &Arc<Self>, call: &Call) -> Result<Option<Remembered>, CallError> {
-        let Some(session) = call.caller.session.clone().filter(|_| call.inside.is_none()) else { return Ok(None) };
-        let owner = (call.caller.id.clone(), session);
-        let failed = self.with(&owner, |session| session.failures);
+    pub(crate) fn begin(&self, call: &Call) -> Result<Option<Remembered>, CallError> {
+        let Some(session) = call.caller.session.as_deref().filter(|_| call.inside.is_none()) else { return Ok(None) };
+        let session = self.sessions.of(&call.caller.id, session);
+        let failed = lock(&session).failures;
         if failed >= self.settings.failures {
             return Err(stop(format!("{failed} calls of this session have failed, and no more may")));
         }
-        Ok(Some(Remembered { memory: self.clone(), owner, call: None }))
-    }
-
-    fn with<T>(&self, owner: &Owner, act: impl FnOnce(&mut Session) -> T) -> T {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let (uses, sessions) = &mut *sessions;
-        *uses += 1;
-        if sessions.len() >= SESSIONS_MAX && !sessions.contains_key(owner) {
-            forget(sessions);
-        }
-        let session = match sessions.get_mut(owner) {
-            Some(session) => session,
-            None => sessions.entry(owner.clone()).or_default(),
-        };
-        session.used = *uses;
-        act(session)
+        Ok(Some(Remembered { settings: self.settings, session, call: None }))
     }
 }
 
@@ -200,8 +175,8 @@ impl Remembered {
     pub(crate) fn judge(&mut self, call: &AcceptedCall) -> Result<Option<String>, CallError> {
         let hash = hash(&[call.tool.name.as_bytes(), call.arguments_hash()]);
         self.call = Some(hash);
-        let RepeatSettings { ask, refuse, .. } = self.memory.settings;
-        let times = self.memory.with(&self.owner, |session| session.times(hash, At::Begin));
+        let RepeatSettings { ask, refuse, .. } = self.settings;
+        let times = lock(&self.session).times(hash, At::Begin);
         if times + 1 >= refuse {
             return Err(stop(again(times)));
         }
@@ -218,14 +193,13 @@ impl Remembered {
             Err(error) if (error.kind, error.stage) == (ErrorKind::OutcomeUnknown, Stage::Guard) => return None,
             Err(error) => hash(&[b"err", error.kind.name().as_bytes(), error.message.as_bytes()]),
         };
-        let RepeatSettings { window, warn, .. } = self.memory.settings;
-        let times = self.memory.with(&self.owner, |session| {
-            session.failures += usize::from(result.is_err());
-            let call = self.call?;
-            session.seen.push_front(Seen { call, result: of_result });
-            session.seen.truncate(window);
-            Some(session.times(call, At::End))
-        })?;
+        let RepeatSettings { window, warn, .. } = self.settings;
+        let mut session = lock(&self.session);
+        session.failures += usize::from(result.is_err());
+        let call = self.call?;
+        session.seen.push_front(Seen { call, result: of_result });
+        session.seen.truncate(window);
+        let times = session.times(call, At::End);
         (times >= warn).then(|| again(times))
     }
 }
@@ -248,14 +222,6 @@ impl Session {
         };
         (1..=CIRCLE_MAX).map(in_circle).max().unwrap_or(0)
     }
-}
-
-/// Forgets the tenth of the sessions that was not used for the longest time.
-fn forget(sessions: &mut HashMap<Owner, Session>) {
-    let mut uses: Vec<u64> = sessions.values().map(|session| session.used).collect();
-    uses.sort_unstable();
-    let oldest = uses.get(uses.len() / 10).copied().unwrap_or(u64::MAX);
-    sessions.retain(|_, session| session.used > oldest);
 }
 
 fn again(times: usize) -> String {

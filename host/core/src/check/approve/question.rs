@@ -276,10 +276,12 @@ pub(super) fn arguments_hash(call: &AcceptedCall) -> String {
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or_default();
-    let mut text = String::with_capacity(bytes.len() * 2);
-    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
-    text
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        for four in [byte >> 4, byte & 15] {
+            text.push(char::from(if four < 10 { b'0' + four } else { b'a' + four - 10 }));
+        }
+        text
+    })
 }
 
 /// The time on the wall, in milliseconds since 1970.

@@ -45,16 +45,17 @@ pub struct Known(Mutex<Option<(Seen, Instant)>>);
 const LOOK_AGE_MAX: Duration = Duration::from_secs(1);
 
 impl Known {
-    /// What is known, at the store's time of now. It is known no more until something is put in again.
-    fn take(&self, age_max: Duration) -> Option<Seen> {
+    /// What is known, at the store's time of now, and this moment. It is known no more until something is put in again.
+    fn take(&self, age_max: Duration) -> Option<(Seen, Instant)> {
         let (seen, at) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let age = at.elapsed();
+        let now = Instant::now();
+        let age = now.saturating_duration_since(at);
         let now_ms = seen.now_ms.saturating_add(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        (age <= age_max).then_some(Seen { now_ms, ..seen })
+        (age <= age_max).then_some((Seen { now_ms, ..seen }, now))
     }
 
-    fn put(&self, seen: Seen) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, Instant::now()));
+    fn put(&self, seen: Seen, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, at));
     }
 }
 
@@ -134,7 +135,7 @@ impl Book {
         let seen = self.0.get(&asked.key).await?;
         let record = valid(seen.record.as_deref(), seen.now_ms);
         let begin = asked.claimant(Duration::ZERO).begin(record, seen.now_ms).0;
-        asked.known.put(seen);
+        asked.known.put(seen, Instant::now());
         Ok(if let Begin::Acquired { .. } = begin { None } else { Some(begin) })
     }
 
@@ -208,9 +209,9 @@ impl Book {
         let mut remembered = known.and_then(|known| known.take(age_max));
         for _ in 0..TRIES_MAX {
             let is_remembered = remembered.is_some();
-            let seen = match remembered.take() {
-                Some(seen) => seen,
-                None => self.0.get(key).await?,
+            let (seen, at) = match remembered.take() {
+                Some(remembered) => remembered,
+                None => (self.0.get(key).await?, Instant::now()),
             };
             let (answer, change) = decide(valid(seen.record.as_deref(), seen.now_ms), seen.now_ms);
             let new = match change {
@@ -222,7 +223,7 @@ impl Book {
             };
             if self.0.swap(key, seen.record.map(|record| record.version), new.clone()).await? {
                 if let Some(known) = known {
-                    known.put(Seen { record: new, now_ms: seen.now_ms });
+                    known.put(Seen { record: new, now_ms: seen.now_ms }, at);
                 }
                 return Ok(answer);
             }

@@ -1,5 +1,6 @@
 //! Records in memory: for a host of which nothing need survive.
 
+use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -64,13 +65,6 @@ impl Memory {
 
 impl Records {
     fn swap(&mut self, key: &RecordKey, expected: Option<u64>, record: Option<Arc<Record>>, now: u64) -> Option<bool> {
-        if self.by_key.get(key).map(|entry| entry.record.version) != expected {
-            return Some(false);
-        }
-        let Some(mut record) = record else {
-            self.take_out(key);
-            return Some(true);
-        };
         // Each one that comes lets up to two go, so that the map cannot grow for ever.
         for _ in 0..2 {
             let expired = self.order.first_key_value().filter(|((expires, _), _)| *expires <= now);
@@ -78,7 +72,21 @@ impl Records {
                 self.take_out(&key);
             }
         }
-        if self.by_key.len() >= RECORDS_MAX && !self.by_key.contains_key(key) {
+        let is_full = self.by_key.len() >= RECORDS_MAX;
+        let place = self.by_key.entry(key.clone());
+        let found = match &place {
+            Place::Occupied(entry) => Some(entry.get().record.version),
+            Place::Vacant(_) => None,
+        };
+        if found != expected {
+            return Some(false);
+        }
+        let Some(mut record) = record else {
+            drop(place);
+            self.take_out(key);
+            return Some(true);
+        };
+        if is_full && found.is_none() {
             return None;
         }
         let mut bytes = record.ending().map_or(0, |kept| kept.text().len());
@@ -93,8 +101,12 @@ impl Records {
         }
         self.bytes += bytes;
         let entry = Entry { record, bytes, came: self.came };
-        if let Some(before) = self.by_key.insert(key.clone(), entry) {
-            self.gone(&before);
+        match place {
+            Place::Vacant(place) => drop(place.insert(entry)),
+            Place::Occupied(mut place) => {
+                let before = place.insert(entry);
+                self.gone(&before);
+            }
         }
         Some(true)
     }

@@ -1,33 +1,15 @@
-//! What has one of them used? The accounts of callers or of sessions, a bounded number of them.
+//! What has one of them used?
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use tokio::time::Instant;
 
-use super::{Allowance, Usage, lock};
+use super::{Allowance, Usage};
 use crate::catalog::settings::Span;
 use crate::deadline::after;
-
-/// The most accounts of callers, and of sessions, that are kept. Beyond that those that were quiet for the longest time are
-/// forgotten, and with them what they have used.
-pub const ACCOUNTS_MAX: usize = 10_000;
-
-/// Accounts, and how often one was used.
-#[derive(Debug, Default)]
-pub(super) struct Book(Mutex<(u64, ByOwner)>);
-
-/// Accounts by caller and session; the session is empty where all of a caller's count together.
-type ByOwner = HashMap<(String, String), Kept>;
-
-#[derive(Debug)]
-struct Kept {
-    account: Arc<Mutex<Account>>,
-    /// When it was last used, as a count of uses.
-    used: u64,
-}
+use crate::owners::{Owners, lock};
 
 #[derive(Debug)]
 pub(super) struct Account {
@@ -38,43 +20,16 @@ pub(super) struct Account {
     pub(super) reserved: Usage,
 }
 
-impl Book {
-    /// The account, which is made where there is none.
-    pub(super) fn account(&self, caller: &str, session: &str) -> Arc<Mutex<Account>> {
-        let mut book = lock(&self.0);
-        let (uses, accounts) = &mut *book;
-        *uses += 1;
-        let key = (caller.to_owned(), session.to_owned());
-        if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(&key) {
-            forget(accounts);
-        }
-        let kept = accounts.entry(key).or_insert_with(|| {
-            let (began, used, reserved) = (Instant::now(), Usage::default(), Usage::default());
-            Kept { account: Arc::new(Mutex::new(Account { began, used, reserved })), used: 0 }
-        });
-        kept.used = *uses;
-        kept.account.clone()
-    }
-
-    /// How many accounts are kept.
-    pub(super) fn kept(&self) -> usize {
-        lock(&self.0).1.len()
-    }
-
-    /// What was used in the current span.
-    pub(super) fn used(&self, caller: &str, session: &str, allowance: Option<&Allowance>) -> Usage {
-        let account = lock(&self.0).1.get(&(caller.to_owned(), session.to_owned())).map(|kept| kept.account.clone());
-        let used = |account: Arc<Mutex<Account>>| lock(&account).now(allowance).used;
-        account.map(used).unwrap_or_default()
+impl Default for Account {
+    fn default() -> Self {
+        Account { began: Instant::now(), used: Usage::default(), reserved: Usage::default() }
     }
 }
 
-/// Forgets the tenth of the accounts that was not used for the longest time, but for those of calls that run.
-fn forget(accounts: &mut ByOwner) {
-    let mut uses: Vec<u64> = accounts.values().map(|kept| kept.used).collect();
-    uses.sort_unstable();
-    let oldest = uses.get(uses.len() / 10).copied().unwrap_or(u64::MAX);
-    accounts.retain(|_, kept| kept.used > oldest || Arc::strong_count(&kept.account) > 1);
+/// What an owner has used in the current span.
+pub(super) fn used(owners: &Owners<Account>, caller: &str, session: &str, allowance: Option<&Allowance>) -> Usage {
+    let used = |account: Arc<Mutex<Account>>| lock(&account).now(allowance).used;
+    owners.find(caller, session).map(used).unwrap_or_default()
 }
 
 impl Account {

@@ -10,19 +10,19 @@
 mod account;
 mod settings;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use self::account::{Account, Book};
+use self::account::{Account, used};
 use crate::call::Caller;
 use crate::catalog::settings::Span;
+use crate::owners::{Owners, lock};
 use crate::run::{Attempt, Meter};
 use crate::tell::{CallError, ErrorKind, Stage, milliseconds};
 
-pub use self::account::ACCOUNTS_MAX;
 pub use self::settings::{Allowance, BudgetSettings, Price, PriceSettings};
 
 /// What was used.
@@ -69,8 +69,8 @@ impl Usage {
 /// The accounts of a host.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    callers: Book,
-    sessions: Book,
+    callers: Owners<Account>,
+    sessions: Owners<Account>,
 }
 
 /// A call that uses something. Dropping it charges what was used by then.
@@ -108,10 +108,10 @@ impl Accounts {
         let mut bill =
             Bill { accounts: Vec::with_capacity(2), price, reserved, used: Arc::default(), counts_time: !is_inside };
         let session = caller.session.as_deref();
-        let account = self.callers.account(&caller.id, "");
+        let account = self.callers.of(&caller.id, "");
         bill.reserve(account, budgets.caller.as_ref(), "caller")?;
         if let Some(session) = session {
-            bill.reserve(self.sessions.account(&caller.id, session), budgets.session.as_ref(), "session")?;
+            bill.reserve(self.sessions.of(&caller.id, session), budgets.session.as_ref(), "session")?;
         }
         Ok(bill)
     }
@@ -119,20 +119,20 @@ impl Accounts {
     /// What a caller has used in the current span of its budget.
     #[must_use]
     pub fn of_caller(&self, budgets: &BudgetSettings, caller: &Caller) -> Usage {
-        self.callers.used(&caller.id, "", budgets.caller.as_ref())
+        used(&self.callers, &caller.id, "", budgets.caller.as_ref())
     }
 
     /// What the caller's session has used in the current span of its budget; nothing without a session.
     #[must_use]
     pub fn of_session(&self, budgets: &BudgetSettings, caller: &Caller) -> Usage {
-        let used = |session: &String| self.sessions.used(&caller.id, session, budgets.session.as_ref());
-        caller.session.as_ref().map(used).unwrap_or_default()
+        let session = caller.session.as_deref();
+        session.map(|session| used(&self.sessions, &caller.id, session, budgets.session.as_ref())).unwrap_or_default()
     }
 
     /// How many accounts are kept.
     #[must_use]
     pub fn kept(&self) -> usize {
-        self.callers.kept() + self.sessions.kept()
+        self.callers.len() + self.sessions.len()
     }
 }
 
@@ -195,10 +195,6 @@ impl Drop for Charge {
         let time = self.started.elapsed();
         lock(&self.used).add(&Usage { attempts: 1, fuel, time, cost, ..Usage::default() });
     }
-}
-
-fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn used_up(whose: &str, key: &str, limit: &str, allowance: &Allowance, left: Option<Duration>) -> CallError {
