@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
-use toolpost_tests::{page, prebuilt, toolpost};
+use toolpost_tests::{detached, page, pending, prebuilt, toolpost};
 
 /// A folder whose settings have `delegate`, with more about it, and tools to which it can give work.
 fn folder(more: &str) -> TempDir {
@@ -24,6 +24,14 @@ fn folder(more: &str) -> TempDir {
 fn call(folder: &TempDir, tool: &str, arguments: &Value) -> Value {
     let output = toolpost(folder.path(), &["call", tool, "--args", &arguments.to_string(), "--json"]);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {}", page(&output)))
+}
+
+fn settings_of(folder: &TempDir) -> std::path::PathBuf {
+    folder.path().join("toolpost.toml")
+}
+
+fn text_of(folder: &TempDir) -> String {
+    std::fs::read_to_string(settings_of(folder)).expect("read")
 }
 
 fn task(tool: &str, arguments: &Value) -> Value {
@@ -122,10 +130,53 @@ fn a_tool_has_no_more_power_through_another_than_it_and_its_caller_have() {
     assert!(said["error"]["message"].as_str().expect("words").contains("no tool is named `files_write`"), "{said}");
     // Else it is done, and the list says how far the tool reaches by it.
     let open = folder(GRANTS);
-    assert_eq!(call(&open, "delegate_call", &write)["ok"], true);
+    let said = call(&open, "delegate_call", &write);
+    assert_eq!(said["ok"], true, "{said}");
     assert_eq!(std::fs::read_to_string(open.path().join("x")).expect("it is there"), "x");
+    // What was done by the other tool stands in the report of the one that called it, and leads to that call.
+    let log = toolpost(open.path(), &["log", "--json"]);
+    let log: Value = serde_json::from_slice(&log.stdout).unwrap_or_else(|_| panic!("no JSON: {}", page(&log)));
+    let written = log["calls"].as_array().expect("calls").iter().find(|call| call["tool"] == "files_write");
+    let id = &written.expect("the call inside")["call"];
+    let inside = json!({"call": id, "tool": "files_write", "effects": 2, "reach": "writes"});
+    assert_eq!(said["report"]["inside"], json!([inside]), "{said}");
+    let called = &said["report"]["effects"][0];
+    assert_eq!((&called["class"], &called["detail"]), (&json!("writes"), id), "{said}");
+    let shown = page(&toolpost(open.path(), &["show", said["call"].as_str().expect("an id")]));
+    let line = format!("called files_write ({}): 2 effects, as far as writes", id.as_str().expect("an id"));
+    assert!(shown.contains(&line), "{shown}");
+    let sheet = page(&toolpost(open.path(), &["inspect", &prebuilt("delegate")]));
+    assert!(sheet.contains("effect  writes (with what is granted)"), "{sheet}");
+    let sheet = page(&toolpost(open.path(), &["inspect", &prebuilt("delegate"), "--json"]));
+    assert!(sheet.contains("\"effect\": \"writes\"") && !sheet.contains("\"files_write\""), "{sheet}");
+    // What cannot be loaded is told, because it may be what it calls.
+    std::fs::write(settings_of(&open), text_of(&open) + "\n[components.gone]\npath = \"gone.wasm\"\n")
+        .expect("written");
+    let sheet = page(&toolpost(open.path(), &["inspect", &prebuilt("delegate")]));
+    assert!(sheet.contains("effect  writes") && sheet.contains("warning: component `gone`:"), "{sheet}");
+    let sheet = page(&toolpost(open.path(), &["inspect", &prebuilt("files")]));
+    assert!(sheet.ends_with("exit 0") && !sheet.contains("gone"), "{sheet}");
     let list = page(&toolpost(open.path(), &["list"]));
     assert!(list.lines().any(|line| line.split_whitespace().take(2).eq(["delegate_call", "writes"])), "{list}");
+}
+
+#[test]
+fn a_question_about_a_call_that_a_tool_makes_says_so() {
+    let folder = folder(GRANTS);
+    let settings = folder.path().join("toolpost.toml");
+    let text = std::fs::read_to_string(&settings).expect("read");
+    std::fs::write(&settings, format!("{text}\n[[approval.ask]]\ntools = [\"files_write\"]\n")).expect("written");
+    let write = json!({"tool": "files_write", "arguments": json!({"path": "/x", "text": "x"}).to_string()});
+    let asked =
+        detached(folder.path(), &["call", "delegate_call", "--args", &write.to_string()]).spawn().expect("started");
+    let [id] = &pending(folder.path())[..] else { panic!("one question") };
+    let shown = page(&toolpost(folder.path(), &["approvals", "show", id]));
+    assert!(shown.lines().any(|line| line.trim() == "through delegate_call > files_write"), "{shown}");
+    let shown = page(&toolpost(folder.path(), &["approvals", "show", id, "--json"]));
+    assert!(shown.contains("\"inside\"") && shown.contains("\"delegate_call\""), "{shown}");
+    assert!(toolpost(folder.path(), &["approvals", "allow", id]).status.success());
+    assert!(asked.wait_with_output().expect("ended").status.success());
+    assert!(folder.path().join("x").exists());
 }
 
 #[test]

@@ -393,3 +393,27 @@ fn what_can_do_more_is_red_on_a_terminal_and_what_can_do_less_green() {
     assert!(shown.contains("\u{1b}[32m- dirs read /notes"), "{shown:?}");
     assert!(!String::from_utf8_lossy(&run(&folder, &["lock"]).stdout).contains('\u{1b}'));
 }
+
+#[test]
+fn a_name_by_which_another_component_may_call_a_tool_lets_that_one_do_more() {
+    let folder = unlocked();
+    std::fs::copy(prebuilt("delegate"), folder.path().join("delegate.wasm")).expect("copied");
+    let delegate = "\n[components.delegate]\npath = \"delegate.wasm\"\ngrants.tools = [\"safe_*\"]\n";
+    says(&folder, &format!("{SETTINGS}{delegate}"));
+    assert_eq!(run(&folder, &["lock"]).status.code(), Some(0));
+    let renamed = SETTINGS.replace("tools.delete.effect", "tools.delete.name = \"safe_delete\"\ntools.delete.effect");
+    says(&folder, &format!("{renamed}{delegate}"));
+    let told = page(&alone(folder.path(), &["lock", "--update", "--yes"]));
+    let line = |words: &str| told.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") == words);
+    assert!(line("calls + may call `safe_delete`, which can do: destroys"), "{told}");
+    assert!(told.contains("--allow-wider") && told.contains("`delegate` stays as it was locked"), "{told}");
+    let refused = page(&run(&folder, &["call", "delegate_list"]));
+    assert!(refused.contains("may call `safe_delete`, which can do: destroys"), "{refused}");
+    // The other one is as it was locked now.
+    assert!(page(&run(&folder, &["list"])).contains("safe_delete"));
+    let taken = alone(folder.path(), &["lock", "--update", "--yes", "--allow-wider"]);
+    assert_eq!(taken.status.code(), Some(0), "{}", page(&taken));
+    assert!(text(&folder).contains("\nsafe_delete = \"destroys\"\n"), "{}", text(&folder));
+    assert_eq!(run(&folder, &["lock"]).status.code(), Some(0));
+    assert!(page(&run(&folder, &["list"])).contains("delegate_list"));
+}

@@ -49,6 +49,7 @@ fn label(about: About) -> &'static str {
         About::Powers => "powers",
         About::Effect => "effect",
         About::Grants => "grants",
+        About::Calls => "calls",
         About::Imports => "imports",
         About::Tools => "tools",
         About::Sheet => "lock",

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use toolpost::core::Catalog;
 use toolpost::core::catalog::Origin;
 use toolpost::core::catalog::grants::Grants;
 use toolpost::core::catalog::shape::Shape;
 use toolpost::lock::Lock;
 use toolpost::wasm::{Component, Function, Power};
-use toolpost::{Builder, Limits, Loaded, Settings, Tool};
+use toolpost::{Builder, EffectClass, Fault, Limits, Loaded, Settings, Tool};
 
 use crate::args::{ConfigArgs, load};
 use crate::exit::{Exit, Stop};
@@ -37,19 +38,23 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
     if !faults.is_empty() {
         return Err(Stop::faults(faults));
     }
-    only(&mut settings, &args.file);
-    let (limits, grants) = (common_limits(&settings), common_grants(&settings));
     // The settings name the file already, or there it is under its own name.
-    let is_named = !settings.components.is_empty();
-    let lock = if is_named { Lock::beside(&settings).map_err(Stop::faults)? } else { None };
+    let named = only(&mut settings, &args.file);
+    let (limits, grants) = common(&settings, named.as_deref());
+    let lock = if named.is_some() { Lock::beside(&settings).map_err(Stop::faults)? } else { None };
     // What is refused can be looked at all the same.
     let builder = Builder::new().settings(settings).without_lock();
-    let builder = if is_named { builder } else { builder.tools(&args.file) };
+    let builder = if named.is_some() { builder } else { builder.tools(&args.file) };
     let loaded = load(builder).await;
-    let Some(component) = loaded.components.first() else { return Err(Stop::faults(loaded.faults)) };
+    let component = match &named {
+        Some(name) => loaded.components.iter().find(|component| component.name == *name),
+        None => loaded.components.first(),
+    };
+    let Some(component) = component else { return Err(not_loaded(loaded.faults, named.as_deref())) };
     let locked = lock.filter(Lock::is_there).map(|lock| locked(&lock, &loaded, &component.name));
     let catalog = loaded.host.catalog();
-    let tools: Vec<&Tool> = catalog.tools().map(|tool| &**tool).collect();
+    let effect = effect(component, &grants, &catalog);
+    let tools: Vec<&Tool> = catalog.tools().map(|tool| &**tool).filter(|tool| is_of(component, tool)).collect();
     if args.json {
         let sheets = tools.iter().map(|tool| {
             let mut sheet = list::sheet(tool);
@@ -63,7 +68,7 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
             "name": component.name,
             "digest": component.digest,
             "bytes": component.bytes,
-            "effect": component.effect(&grants),
+            "effect": effect,
             "imports": component.imports,
             "powers": powers(component, &grants),
             "grants": grants,
@@ -77,13 +82,17 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
         }
         print::json(&sheet)?;
     } else {
-        let mut lines = sheet(component, &tools, limits, &grants);
+        let mut lines = sheet(component, &tools, limits, &grants, effect);
         let words = locked.map(|locked| format!("lock    {}", locked.words().trim_start_matches("is ")));
         lines.splice(1..1, words);
         print::out(lines.join("\n"))?;
         for warning in &component.warnings {
             print::note(print::visible(warning));
         }
+    }
+    // What could not be loaded is not in what its tools reach by calling others.
+    if tools.iter().any(|tool| !tool.grants.tools.is_empty()) {
+        loaded.faults.iter().for_each(|fault| print::note(print::visible(&format!("warning: {fault}"))));
     }
     Ok(Exit::Ok)
 }
@@ -93,26 +102,50 @@ fn locked(lock: &Lock, loaded: &Loaded, name: &str) -> State {
     State::of(lock.sheets.get(name), loaded.sheets().get(name))
 }
 
-/// Leaves of the settings what concerns this component. Under two names it is shown as the first.
-fn only(settings: &mut Settings, file: &Path) {
+/// Leaves of the settings what concerns this component, and says its name there: under two names it is shown as the first. Where its
+/// tools call others, that is every component.
+fn only(settings: &mut Settings, file: &Path) -> Option<String> {
     let file = file.canonicalize().ok();
     let is_it = |path: &Path| file.is_some() && settings.resolve(path).canonicalize().ok() == file;
-    let name = settings.components.iter().find(|(_, said)| is_it(&said.path)).map(|(name, _)| name.clone());
-    settings.components.retain(|other, _| name.as_ref() == Some(other));
+    let (name, said) = settings
+        .components
+        .iter()
+        .find(|(_, said)| is_it(&said.path))
+        .map_or((None, None), |(name, said)| (Some(name.clone()), Some(said)));
+    let own = said.iter().flat_map(|said| said.tools.values().map(|tool| &tool.grants));
+    let calls = said.iter().map(|said| &said.grants).chain(own).any(|grants| grants.tools.is_some());
+    settings.components.retain(|other, _| calls || name.as_ref() == Some(other));
+    name
 }
 
-/// The limits of the component's tools, but for those that have their own.
-fn common_limits(settings: &Settings) -> Limits {
-    let limits = Limits::default().with(&settings.limits);
-    settings.components.values().fold(limits, |limits, said| limits.with(&said.limits))
+/// The limits and the grants of the component's tools, but for those that have their own.
+fn common(settings: &Settings, name: Option<&str>) -> (Limits, Grants) {
+    let (limits, grants) = (Limits::default().with(&settings.limits), Grants::default());
+    match name.and_then(|name| settings.components.get(name)) {
+        Some(said) => (limits.with(&said.limits), grants.with(&said.grants)),
+        None => (limits, grants),
+    }
 }
 
-/// What the component's tools may reach, but for those that have their own grants.
-fn common_grants(settings: &Settings) -> Grants {
-    settings.components.values().fold(Grants::default(), |grants, said| grants.with(&said.grants))
+/// Why the component is not there; what is wrong with others is their own matter.
+fn not_loaded(faults: Vec<Fault>, name: Option<&str>) -> Stop {
+    let subject = name.map(|name| format!("component `{name}`"));
+    let is_its = |fault: &&Fault| subject.as_ref().is_none_or(|subject| fault.subject == *subject);
+    let own: Vec<Fault> = faults.iter().filter(is_its).cloned().collect();
+    Stop::faults(if own.is_empty() { faults } else { own })
 }
 
-fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants) -> Vec<String> {
+fn is_of(component: &Component, tool: &Tool) -> bool {
+    matches!(&tool.origin, Origin::Component { component: name, .. } if *name == component.name)
+}
+
+/// What the component's tools can do to the world, but for those with grants of their own: also by the tools that they call.
+fn effect(component: &Component, grants: &Grants, catalog: &Catalog) -> EffectClass {
+    let called = catalog.called_by(grants).map(|tool| tool.effect);
+    called.fold(component.effect(grants), EffectClass::max)
+}
+
+fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants, effect: EffectClass) -> Vec<String> {
     let (bold, dim, red) = (styled(BOLD), styled(DIM), styled(RED));
     let shown = limit_words(limits);
     let (first, rest) = shown.split_at(shown.len() / 2);
@@ -123,7 +156,7 @@ fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants
             print::bytes(component.bytes),
             component.digest
         ),
-        format!("effect  {} {dim}({}){dim:#}", component.effect(grants).name(), with(grants)),
+        format!("effect  {} {dim}({}){dim:#}", effect.name(), with(grants)),
         format!("asks    {}", asks(component, grants)),
     ];
     lines.extend(grant_lines(grants, "grants  "));
@@ -132,7 +165,7 @@ fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants
     lines.push(format!("        {}", rest.join(", ")));
     for function in &component.functions {
         match tools.iter().find(|tool| is_behind(function, tool)) {
-            Some(tool) => lines.extend(tool_lines(component, function, tool, limits, grants)),
+            Some(tool) => lines.extend(tool_lines(function, tool, limits, grants, effect)),
             None => lines.push(format!("\n{dim}left out:{dim:#} {}: hidden by the settings", function.path())),
         }
     }
@@ -147,13 +180,13 @@ fn is_behind(function: &Function, tool: &Tool) -> bool {
 }
 
 /// A tool: how it is called, what it does, and how it differs from the others.
-fn tool_lines(component: &Component, function: &Function, tool: &Tool, common: Limits, grants: &Grants) -> Vec<String> {
+fn tool_lines(function: &Function, tool: &Tool, common: Limits, grants: &Grants, effect: EffectClass) -> Vec<String> {
     let (bold, dim, red) = (styled(BOLD), styled(DIM), styled(RED));
     let result = function.result.as_ref().map_or_else(String::new, |result| format!(" -> {}", result.wit()));
     let takes = Shape::wit_fields(&function.parameters);
     let mut lines = vec![format!("\n{bold}{}{bold:#}({takes}){result}", tool.name)];
     lines.extend(tool.description.lines().map(|line| format!("  {}", print::words(line))));
-    if tool.effect != component.effect(grants) {
+    if tool.effect != effect {
         lines.push(format!("  {dim}effect{dim:#} {}", tool.effect.name()));
     }
     if tool.grants != *grants {

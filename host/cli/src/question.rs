@@ -43,6 +43,9 @@ pub(crate) fn sheet(question: &Question, look: Look) -> String {
         }
     };
     fact("caller", &caller(question));
+    if !question.inside.is_empty() {
+        fact("through", &escaped(&[question.inside.as_slice(), &[question.tool.clone()]].concat().join(" > ")));
+    }
     fact("powers", &if question.powers.is_empty() { "nothing".into() } else { escaped(&question.powers.join(", ")) });
     fact("digest", &escaped(&question.digest));
     if let Some(Effect { action, target, detail, .. }) = &question.doing {

@@ -20,7 +20,7 @@ pub use self::intent::Intent;
 pub(crate) use self::within::Within;
 
 use crate::check::approve::Decision;
-use crate::tell::{CallError, ErrorKind, Stage};
+use crate::tell::{CallError, ErrorKind, InnerCall, Stage};
 
 /// What a tool can do to the world, from harmless to not. It is derived from what a component imports and what it has been
 /// granted, never from what its author claims.
@@ -74,6 +74,15 @@ pub struct Effect {
 }
 
 impl Effect {
+    /// The action of a call of another tool. What comes of it, that call itself has: it is never more than what it did.
+    pub const CALL: &str = "tools.call";
+
+    /// Whether it is a call of another tool.
+    #[must_use]
+    pub fn is_call(&self) -> bool {
+        self.action == Self::CALL
+    }
+
     /// What is done to what.
     #[must_use]
     pub fn words(&self) -> String {
@@ -135,6 +144,9 @@ struct Inner {
     unlisted: u64,
     /// How far calls inside of the attempt have gone into the world.
     inside: EffectClass,
+    /// The calls inside of it that came to run, and how many more.
+    calls: Vec<InnerCall>,
+    calls_unlisted: u64,
     /// Calls inside of the attempt that run now, and may still change something.
     running_inside: usize,
     /// What was decided about its effects.
@@ -168,6 +180,8 @@ impl Gate {
             records,
             unlisted: 0,
             inside,
+            calls: Vec::new(),
+            calls_unlisted: 0,
             running_inside,
             decisions,
             refusal,
@@ -213,7 +227,7 @@ impl Gate {
     }
 
     async fn witnessed(&self, effect: &Effect) -> Result<(), CallError> {
-        if effect.class.may_change() && self.check().is_ok() {
+        if effect.class.may_change() && !effect.is_call() && self.check().is_ok() {
             for witness in &self.witnesses {
                 witness.before_change(effect).await?;
             }
@@ -347,6 +361,14 @@ impl Passage {
     /// [`Attempt::keep_from`](crate::Attempt::keep_from).
     pub fn refused(self) {
         self.settle(Fate::Refused);
+    }
+
+    /// Says more about the effect, for the report.
+    pub fn with_detail(&self, detail: String) {
+        let mut inner = self.gate.lock();
+        if let Some(record) = self.index.and_then(|index| inner.records.get_mut(index)) {
+            record.effect.detail = Some(detail);
+        }
     }
 
     fn settle(self, fate: Fate) {

@@ -199,7 +199,7 @@ impl Host {
     /// by another one. A call inside of another one ends with the attempt around it in any case.
     pub async fn call(&self, call: Call) -> Outcome {
         let around = call.inside.clone().map(|around| (around, call.id.clone(), call.tool.clone()));
-        let road = pin!(self.walk(call));
+        let road = pin!(self.clone().walk(call));
         match around {
             None => road.await,
             Some((around, id, tool)) => around.bound(id, tool, road).await,
@@ -207,7 +207,7 @@ impl Host {
     }
 
     /// The road itself.
-    async fn walk(&self, call: Call) -> Outcome {
+    pub(crate) async fn walk(self, call: Call) -> Outcome {
         let rooms = self.rooms();
         let voice = call.task.as_ref().map_or_else(|| rooms.voice.clone(), |task| task.hears(&rooms.voice));
         let mut trail = Trail::start(&call, rooms.catalog.get(&call.tool), voice, rooms.artifacts.clone());
@@ -218,7 +218,7 @@ impl Host {
             if wanted.is_always() { admitting.await } else { wanted.while_it_is(admitting).await }
         };
         match admission {
-            Ok(Admission::Run(admitted)) => span.around(admitted.outcome(self.clone(), trail)).await,
+            Ok(Admission::Run(admitted)) => span.around(admitted.outcome(self, trail)).await,
             Ok(Admission::Answered(output)) => trail.end(Ok(output)).await,
             Err(error) => trail.end(Err(error)).await,
         }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{Either, pending};
+use futures_util::future::{BoxFuture, Either, pending};
 use tokio::sync::oneshot;
 
 use crate::attempts::Guarding;
@@ -240,13 +240,36 @@ impl Attempt {
     ///
     /// # Cancel safety
     /// As for [`crate::Host::call`]; the end of the attempt also ends it.
-    pub async fn call(&self, tool: impl Into<String>, arguments: impl Into<crate::Arguments>) -> Outcome {
+    pub fn call(&self, tool: impl Into<String>, arguments: impl Into<crate::Arguments>) -> BoxFuture<'static, Outcome> {
+        self.begin(tool, arguments).1
+    }
+
+    /// As [`call`](Self::call), with the id that the call has. Nothing is done before the future is awaited.
+    pub fn begin(
+        &self,
+        tool: impl Into<String>,
+        arguments: impl Into<crate::Arguments>,
+    ) -> (CallId, BoxFuture<'static, Outcome>) {
         let call = self.child(tool, arguments);
-        match self.ties().host.host() {
-            // Boxed, so that a tool which calls another one is not as large as the whole road.
-            Some(host) => Box::pin(host.call(call)).await,
-            None => over(call.id, call.tool, "the host is gone"),
-        }
+        let (id, tool) = (call.id.clone(), call.tool.clone());
+        let (around, host) = (Inside::of(self), self.ties().host.clone());
+        // Boxed, so that a tool which calls another one is not as large as the whole road, and here, so that the room which the
+        // road takes before it is in its box is not taken for as long as it is walked.
+        let road = host.host().map(|host| Box::pin(host.walk(call)));
+        let given = id.clone();
+        let outcome = Box::pin(async move {
+            match road {
+                Some(road) => around.bound(given, tool, road).await,
+                None => over(given, tool, "the host is gone"),
+            }
+        });
+        (id, outcome)
+    }
+
+    /// How far a tool of the host reaches; nothing where there is none of that name.
+    #[must_use]
+    pub fn effect_of(&self, tool: &str) -> Option<EffectClass> {
+        Some(self.ties().host.host()?.catalog().get(tool)?.effect)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::{Equivalent, HashMap};
 
 /// The most owners of whom something is kept. Beyond that, what was not used for the longest time is forgotten.
-pub const OWNERS_MAX: usize = 10_000;
+const OWNERS_MAX: usize = 10_000;
 
 /// What is kept of each owner.
 #[derive(Debug)]

@@ -213,3 +213,80 @@ async fn what_fails_inside_because_the_call_around_it_has_ended_was_cancelled() 
     }
     assert_eq!(heard.outcome_of("inner").failed(), Some(ErrorKind::Cancelled));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_report_lists_the_calls_inside_and_how_far_each_went() {
+    let inner = tool("inner", |attempt| async move {
+        attempt.pass(write(1)).await?.done();
+        attempt.pass(write(2)).await?.failed();
+        // This one is cut off.
+        let _passage = attempt.pass(write(3)).await?;
+        std::future::pending().await
+    });
+    let idle = tool("idle", |_| async { Ok(json!(1)) });
+    let middle = tool("middle", |attempt| async move { Ok(attempt.call("inner", json!({})).await.result?.value) });
+    let outer = tool("outer", |attempt| async move {
+        attempt.call("idle", json!({})).await.result?;
+        let nobody = attempt.call("nobody", json!({})).await;
+        assert_eq!(nobody.failed(), Some(ErrorKind::UnknownTool));
+        let _ = timeout(ms(950), attempt.call("middle", json!({}))).await;
+        Ok(json!(null))
+    });
+    let heard = Arc::new(Heard::default());
+    let host = host([outer, middle, inner, idle]).with_sink(heard.clone());
+    let outcome = host.call(Call::new("outer", json!({}))).await;
+    sleep(ms(1)).await;
+    let told = |outcome: &Outcome| {
+        let told = outcome.report.inside.iter().map(|call| {
+            assert_eq!(heard.outcome_of(&call.tool).call, call.call);
+            (call.tool.clone(), call.effects, call.reach)
+        });
+        told.collect::<Vec<_>>()
+    };
+    // What is not there did nothing. What is inside of one inside stands in that one's report; how far it went counts there too.
+    let wanted = [("idle".to_owned(), 0, EffectClass::Pure), ("middle".to_owned(), 0, EffectClass::Writes)];
+    assert_eq!(told(&outcome), wanted);
+    assert_eq!(told(&heard.outcome_of("middle")), [("inner".to_owned(), 2, EffectClass::Writes)]);
+    let plain = serde_json::to_value(&outcome.report).unwrap();
+    let (id, tool) = (heard.outcome_of("middle").call, "middle");
+    assert_eq!(plain["inside"][1], json!({"call": id, "tool": tool, "effects": 0, "reach": "writes"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_inside_that_is_tried_again_is_listed_once_and_so_many_are_listed() {
+    let fails = tool("fails", |attempt| async move {
+        attempt.pass(Effect { class: EffectClass::Reads, ..write(1) }).await?.done();
+        Err(CallError::new(ErrorKind::ToolFailed { retryable: true }, Stage::Run, "away"))
+    });
+    let idle = tool("idle", |_| async { Ok(json!(1)) });
+    let outer = tool("outer", |attempt| async move {
+        attempt.call("fails", json!({})).await;
+        for _ in 0..1_100 {
+            attempt.call("idle", json!({})).await;
+        }
+        Ok(json!(null))
+    });
+    let report = host([outer, fails, idle]).call(Call::new("outer", json!({}))).await.report;
+    assert_eq!((report.inside[0].tool.as_str(), report.inside[0].effects), ("fails", 3));
+    assert_eq!((report.inside.len(), report.inside_unlisted), (1_000, 101));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_inside_may_do_is_judged_by_what_it_did() {
+    let effect = || Effect { action: "tools.call".into(), target: "inner".into(), ..write(1) };
+    for did in [false, true] {
+        let inner = tool("inner", move |attempt| async move {
+            if did {
+                attempt.pass(write(1)).await?.done();
+            }
+            Ok(json!(1))
+        });
+        let outer = tool("outer", move |attempt| async move {
+            attempt.pass(effect()).await?.done();
+            attempt.call("inner", json!({})).await.result?;
+            Err(CallError::new(ErrorKind::ToolFailed { retryable: true }, Stage::Run, "it failed afterwards"))
+        });
+        let outcome = host([outer, inner]).call(Call::new("outer", json!({}))).await;
+        assert_eq!(outcome.report.attempts.len(), if did { 1 } else { 3 });
+    }
+}

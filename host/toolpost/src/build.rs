@@ -346,6 +346,7 @@ impl Builder {
                 Err(message) => faults.push(Fault { subject: "the host".into(), message }),
             }
         }
+        self.judge_calls(&judge, &mut catalog, &mut components, &mut faults);
         let tasks = self.tasks(store.as_ref());
         let secrets = self.secrets(store.as_ref(), &catalog, &mut faults);
         let (listeners, missing) = Listeners::new(&self.settings, store.as_ref(), &before.listeners);

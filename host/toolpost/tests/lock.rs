@@ -8,7 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use toolpost::core::catalog::grants::Way;
 use toolpost::lock::{About, Lock, Sheet, sheets_of};
-use toolpost::{Builder, Call, Loaded, Settings};
+use toolpost::{Builder, Call, EffectClass, Loaded, Native, Settings};
 
 const PREBUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest-examples/prebuilt");
 
@@ -18,7 +18,7 @@ struct Folder(TempDir);
 impl Folder {
     fn with(settings: &str) -> Self {
         let folder = Folder(tempfile::tempdir().unwrap());
-        for name in ["divide", "text", "files"] {
+        for name in ["divide", "text", "files", "delegate"] {
             folder.put(name, name);
         }
         std::fs::create_dir(folder.path("notes")).unwrap();
@@ -102,7 +102,7 @@ async fn what_is_as_it_was_locked_serves_and_what_is_read_back_is_what_was_writt
     assert!(!text.contains(folder.path("").to_str().unwrap()), "{text}");
     folder.lock().write(loaded.sheets()).unwrap();
     assert_eq!(std::fs::read_to_string(folder.path("toolpost.lock")).unwrap(), text);
-    assert_eq!(std::fs::read_dir(folder.path("")).unwrap().count(), 6, "nothing is left beside it");
+    assert_eq!(std::fs::read_dir(folder.path("")).unwrap().count(), 7, "nothing is left beside it");
 }
 
 #[tokio::test]
@@ -413,6 +413,65 @@ async fn a_power_that_is_new_is_wider_but_for_what_every_component_has() {
     );
     // One more interface of the same power is none.
     assert_eq!(ways(files, "wasi:filesystem/types wasi:filesystem/preopens").await, []);
+}
+
+const DELEGATE: &str = "components.delegate.path = \"delegate.wasm\"\n\
+                        components.delegate.grants.tools = [\"safe_*\", \"divide_*\"]\n\
+                        components.divide.path = \"divide.wasm\"\ncomponents.files.path = \"files.wasm\"\n\
+                        components.files.tools = { read.name = \"safe_read\" }\n\
+                        components.files.grants.dirs = [{ host = \"notes\", guest = \"/notes\" }]\n";
+
+#[tokio::test]
+async fn what_a_component_may_call_is_locked_with_what_that_can_do() {
+    let folder = Folder::with(DELEGATE).locked().await;
+    let loaded = folder.load().await;
+    assert_eq!(loaded.faults, []);
+    let called: Vec<_> = folder.lock().sheets["delegate"].calls.clone().into_iter().collect();
+    let pure = |name: &str| (name.to_owned(), EffectClass::Pure);
+    let reads = ("safe_read".to_owned(), EffectClass::Reads);
+    assert_eq!(called, [pure("divide_divide"), pure("divide_divide_integers"), reads]);
+    // What is said of the others is locked anew, and nothing is said of the one that calls them.
+    for (wider, fault) in [
+        (
+            DELEGATE.replace("read.name = \"safe_read\"", "read.name = \"safe_read\", list.name = \"safe_list\""),
+            "may call `safe_list`, which can do: reads;",
+        ),
+        (
+            DELEGATE.replace("guest = \"/notes\"", "guest = \"/notes\", access = \"write\""),
+            "may call `safe_read`, which can do: writes, was reads;",
+        ),
+    ] {
+        let folder = Folder::with(DELEGATE).locked().await;
+        let before = folder.lock().sheets;
+        folder.says(&wider);
+        let folder =
+            folder.locked_with(|sheets| drop(sheets.insert("delegate".into(), before["delegate"].clone()))).await;
+        let loaded = folder.load().await;
+        let [told] = &loaded.faults[..] else { panic!("{:?}", loaded.faults) };
+        assert!(told.to_string().starts_with("component `delegate`: it is not as it was locked in"), "{told}");
+        assert!(told.to_string().contains(fault), "{told}");
+        let serving: Vec<_> = loaded.host.catalog().tools().map(|tool| tool.name.clone()).collect();
+        assert!(serving.contains(&"safe_read".into()) && !serving.contains(&"delegate_call".into()), "{serving:?}");
+        let is_there = loaded.components.iter().any(|component| component.name == "delegate");
+        assert!(!is_there, "it is not told of as one that serves");
+    }
+    // What is missing, for whatever reason, takes nobody with it.
+    folder.put("divide", "text");
+    let loaded = folder.load().await;
+    let [told] = &loaded.faults[..] else { panic!("{:?}", loaded.faults) };
+    assert!(told.to_string().starts_with("component `divide`: its file is not"), "{told}");
+    assert!(loaded.host.catalog().get("delegate_call").is_some());
+}
+
+#[tokio::test]
+async fn tools_of_its_own_program_are_in_no_lock_whoever_may_call_them() {
+    let folder = Folder::with(DELEGATE).locked().await;
+    let native = Native::new("safe_native", "").effect(EffectClass::Writes);
+    let builder = Builder::new().settings(folder.settings()).in_memory();
+    let loaded = builder.native(native, |_| async { Ok(json!(1)) }).load().await;
+    assert_eq!(loaded.faults, []);
+    assert_eq!(loaded.host.catalog().get("delegate_call").unwrap().effect, EffectClass::Writes);
+    assert_eq!(folder.lock().sheets, loaded.sheets());
 }
 
 #[tokio::test]

@@ -185,6 +185,11 @@ fn ended(event: &Value, call: &Logged) -> Line {
         let [fate, action, target] = ["fate", "action", "target"].map(|key| print::words(text(effect, key)));
         below.push(format!("{fate}: {action} {target}"));
     }
+    for call in list(event, "inside") {
+        let effects = print::many(call.get("effects").and_then(Value::as_u64).unwrap_or(0), "effect");
+        let [tool, id, reach] = ["tool", "call", "reach"].map(|key| print::words(text(call, key)));
+        below.push(format!("called {tool} ({id}): {effects}, as far as {reach}"));
+    }
     for note in list(event, "notes") {
         below.push(print::words(&format!("note: {}", plain(note))));
     }
@@ -306,6 +311,7 @@ mod tests {
                 json!({"at_ms": 2.0, "event": "effect", "effect": effect}),
                 json!({"at_ms": 3.0, "event": "retry", "after_ms": 1500.0, "budget_left": 486}),
                 json!({"at_ms": 4.0, "event": "ended", "stage": "run", "unlisted": 7,
+                    "inside": [{"call": "call_1", "tool": "files_write", "effects": 1, "reach": "writes"}],
                     "effects": [{"action": "files.write", "target": "notes/a.txt", "fate": "indeterminate"}]}),
             ],
             &[
@@ -315,6 +321,7 @@ mod tests {
                 "  +3.00 ms    waits             for 1.5 s, then again (486 tokens left for retries)",
                 "  +4.00 ms    timed_out         at run",
                 "                                indeterminate: files.write notes/a.txt",
+                "                                called files_write (call_1): 1 effect, as far as writes",
                 "                                7 more events were not kept",
             ],
         );

@@ -59,7 +59,7 @@ impl Begun {
         let ties = Ties { host, retries: retries.clone(), seat: seat.clone(), leaves: leaves.clone(), questions };
         let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller, ties);
         let attempt = attempt.under(ticket.as_ref().map(Ticket::hold));
-        let enter = |around: &Inside| around.gate().enter(tool.effect, attempt.gate());
+        let enter = |around: &Inside| around.gate().enter(call, attempt.gate());
         let within = call.call.inside.as_ref().map(enter).transpose()?;
         let span = trail.span.attempt(number);
         trail.teller.tell(&Event::AttemptStarted { number });
@@ -132,6 +132,9 @@ impl Begun {
         trail.report.effects.extend(effects);
         trail.report.decisions.extend(attempt.gate().decisions());
         trail.report.effects_unlisted += unlisted;
+        let (calls, unlisted) = attempt.gate().calls();
+        trail.report.inside.extend(calls);
+        trail.report.inside_unlisted += unlisted;
         trail.report.attempts.push(report);
         fence
     }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 pub use self::accept::{CastReport, accept};
 pub use self::cast::Cast;
+use self::grants::Grants;
 pub use self::hidden::SecretArguments;
 pub use self::selection::{Selection, ToolLabel};
 pub use self::tool::{Base, Origin, Tool};
@@ -124,6 +125,22 @@ impl Catalog {
     /// The tools, by name.
     pub fn tools(&self) -> impl Iterator<Item = &Arc<Tool>> {
         self.tools.values()
+    }
+
+    /// The tools that one with these grants may call, by name.
+    pub fn called_by<'c>(&'c self, grants: &'c Grants) -> impl Iterator<Item = &'c Arc<Tool>> {
+        self.tools().filter(|tool| grants.calls(&tool.name))
+    }
+
+    /// The catalog without the tools of a component. The others reach as far as before: no less is known of what they may call.
+    #[must_use]
+    pub fn without(&self, component: &str) -> Self {
+        let is_other =
+            |tool: &Tool| !matches!(&tool.origin, Origin::Component { component: of, .. } if of == component);
+        let tools = self.tools.iter().filter(|(_, tool)| is_other(tool));
+        let tools = tools.map(|(name, tool)| (name.clone(), tool.clone())).collect();
+        let exclusive = self.exclusive.iter().filter(|name| *name != component).cloned().collect();
+        Catalog { tools: Arc::new(tools), exclusive: Arc::new(exclusive) }
     }
 
     /// The tool of that name, if there is one.

@@ -10,7 +10,7 @@ use super::truncate::Truncated;
 use crate::call::CallId;
 use crate::catalog::CastReport;
 use crate::check::approve::Decision;
-use crate::effect::EffectRecord;
+use crate::effect::{EffectClass, EffectRecord};
 use crate::guard::replay::LedgerReport;
 use crate::guard::usage::Usage;
 
@@ -153,6 +153,12 @@ pub struct Report {
     pub attempts: Vec<AttemptReport>,
     /// What the call did to the world.
     pub effects: Vec<EffectRecord>,
+    /// The calls that were made inside of it, by the tool itself. Each has a report of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inside: Vec<InnerCall>,
+    /// Calls inside of it beyond those that could be listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub inside_unlisted: u64,
     /// Whether the result is that of an earlier call, which was kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cached: bool,
@@ -179,6 +185,19 @@ impl Report {
     pub fn memory_bytes_peak(&self) -> u64 {
         self.attempts.iter().map(|attempt| attempt.memory_bytes_peak).max().unwrap_or(0)
     }
+}
+
+/// A call that was made inside of another one, as far as it came to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InnerCall {
+    /// The call.
+    pub call: CallId,
+    /// Its tool.
+    pub tool: String,
+    /// Its effects that happened, or may have.
+    pub effects: u64,
+    /// How far into the world it went, with the calls inside of it; how far it may go, where it has not stopped.
+    pub reach: EffectClass,
 }
 
 /// What one attempt took.

@@ -82,3 +82,35 @@ async fn a_tree_of_calls_has_no_more_questions_than_one_attempt_and_few_at_once(
         assert!(answers.contains(told), "{answers}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_question_about_a_call_inside_says_which_tools_make_it_and_its_answer_is_for_that_way() {
+    let person = Person::quick(std::iter::repeat_n(Choice::AllowSession, 10));
+    let inner = tool("inner", |attempt| async move {
+        attempt.pass(write()).await?.done();
+        Ok(json!("done"))
+    });
+    let tools = [gives_out("outer", 1, "middle"), gives_out("middle", 1, "inner"), inner];
+    let host = host(tools, &person, json!({"tools": ["inner"]}));
+    // Each way to the same call is asked about, once in the session.
+    for (tool, way) in [("outer", ["outer", "middle"].as_slice()), ("middle", &["middle"]), ("inner", &[])] {
+        let times = person.times();
+        for _ in 0..2 {
+            let outcome = call_in(&host, Some("s"), tool, json!({"number": 0})).await;
+            assert!(outcome.result.unwrap().value.to_string().contains("\"done\""));
+        }
+        assert_eq!((person.times(), person.last().inside), (times + 1, way.iter().map(|&it| it.into()).collect()));
+    }
+    let plain = serde_json::to_value(person.last()).unwrap();
+    assert!(plain.get("inside").is_none(), "{plain}");
+    // The same for what it does.
+    let person = Person::quick(std::iter::repeat_n(Choice::AllowSession, 10));
+    let inner = tool("inner", |attempt| async move {
+        attempt.pass(write()).await?.done();
+        Ok(json!("done"))
+    });
+    let host = self::host([gives_out("middle", 1, "inner"), inner], &person, json!({"does": {}}));
+    call_in(&host, Some("s"), "inner", json!({"number": 0})).await.result.unwrap();
+    call_in(&host, Some("s"), "middle", json!({})).await.result.unwrap();
+    assert_eq!((person.times(), person.last().inside), (2, vec!["middle".to_owned()]));
+}

@@ -109,6 +109,29 @@ impl Builder {
         *catalog = extended;
         Ok(component)
     }
+
+    /// Takes those out again that may call more than was locked.
+    pub(super) fn judge_calls(
+        &self,
+        judge: &Judge,
+        catalog: &mut Catalog,
+        components: &mut Vec<Arc<Component>>,
+        faults: &mut Vec<Fault>,
+    ) {
+        let all = catalog.clone();
+        components.retain(|component| {
+            let name = &component.name;
+            if !self.settings.components.contains_key(name) {
+                return true;
+            }
+            let judged = judge.judge_calls(name, || Sheet::with(&self.settings, component, &all));
+            let refused = judged.map_err(|message| {
+                *catalog = catalog.without(name);
+                faults.push(Fault { subject: format!("component `{name}`"), message });
+            });
+            refused.is_ok()
+        });
+    }
 }
 
 /// A component from its file, or the one that was made of the same file before.

@@ -22,6 +22,8 @@ pub enum About {
     Effect,
     /// What it is granted.
     Grants,
+    /// The tools that it may call.
+    Calls,
     /// What it imports.
     Imports,
     /// Its tools, and what agents are told of them.
@@ -82,6 +84,7 @@ impl Sheet {
             powers: Vec::new(),
             imports: Vec::new(),
             grants: Grants::default(),
+            calls: BTreeMap::new(),
             tools: BTreeMap::new(),
         }
     }
@@ -94,6 +97,7 @@ impl Sheet {
         changes.extend(powers_changed(&was.imports, &self.imports));
         changes.extend(reach_changed(was.effect, self.effect));
         changes.extend(grants_changed(&was.grants, &self.grants));
+        changes.extend(calls_changed(&was.calls, &self.calls));
         if !is_new {
             changes.extend(imports_changed(&was.imports, &self.imports));
         }
@@ -137,6 +141,7 @@ impl Sheet {
         // What holds for the whole component is told there. One with grants of its own may have more.
         if tool.grants.is_some() {
             changes.extend(grants_changed(&was.grants, self.grants_of(tool)));
+            changes.extend(calls_changed(&was.calls, self.calls_of(tool)));
             changes.extend(reach_changed(was.effect, reach));
             changes.retain(|change| change.about == About::Tools || change.way == Way::Wider);
         }
@@ -160,6 +165,7 @@ impl Sheet {
         changes.extend(said_changed(then, now));
         if tool.grants.is_some() || before.grants.is_some() {
             changes.extend(grants_changed(was.grants_of(before), self.grants_of(tool)));
+            changes.extend(calls_changed(was.calls_of(before), self.calls_of(tool)));
         }
         let takes = outline::differences(Side::Arguments, &before.takes, &tool.takes);
         let gives = outline::differences(Side::Result, &before.gives, &tool.gives);
@@ -219,6 +225,21 @@ fn grants_changed(was: &Grants, is: &Grants) -> Vec<Change> {
     let change =
         |change: toolpost_core::catalog::grants::GrantChange| Change::new(About::Grants, change.way, change.words);
     is.changes_since(was).into_iter().map(change).collect()
+}
+
+/// Tools that may be called now and could not be, or that can do more than they could. A tool of another name is another one.
+fn calls_changed(was: &BTreeMap<String, EffectClass>, is: &BTreeMap<String, EffectClass>) -> Vec<Change> {
+    let change = |way, words| Change::new(About::Calls, way, words);
+    let now = is.iter().filter_map(|(name, is)| match was.get(name) {
+        None => Some(change(Way::Wider, format!("may call `{name}`, which can do: {}", is.name()))),
+        Some(was) if was == is => None,
+        Some(was) => {
+            let way = if is > was { Way::Wider } else { Way::Narrower };
+            Some(change(way, format!("may call `{name}`, which can do: {}, was {}", is.name(), was.name())))
+        }
+    });
+    let gone = was.keys().filter(|name| !is.contains_key(*name));
+    now.chain(gone.map(|name| change(Way::Narrower, format!("may call `{name}` no more")))).collect()
 }
 
 /// Interfaces that came and went; of those in another version, their packages and the versions.

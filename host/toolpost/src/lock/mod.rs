@@ -11,6 +11,8 @@
 //!
 //! 1. A file is read once. Another digest is refused before anything is made of the bytes.
 //! 2. What was loaded is put on a sheet, which has to be the one in the lock.
+//! 3. When all are loaded, it is known what each may call. A component that may call more than in the lock, or what can do more
+//!    than it could, is refused; what is missing, because it was refused itself, takes nobody with it.
 //!
 //! Components that settings do not name (those of a command line) are granted nothing, and are not in the lock. Nor is what
 //! the names in grants stand for: which database, which store.
@@ -21,6 +23,7 @@ mod sheet;
 
 use std::path::{Path, PathBuf};
 
+use toolpost_core::catalog::grants::Way;
 use toolpost_wasm::{Engine, Source};
 
 pub use self::change::{About, Change};
@@ -98,15 +101,32 @@ impl Judge {
     /// It is not; the error says in what, and what would help.
     pub(crate) fn judge(&self, name: &str, sheet: impl FnOnce() -> Sheet) -> Result<(), String> {
         let Judge::Lock(lock) = self else { return Ok(()) };
-        let changes = sheet().changes_since(lock.sheets.get(name));
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let named: Vec<String> = changes.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-        let more = changes.len().saturating_sub(NAMED_MAX);
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        Err(format!("it is not as it was locked in `{}`: {}{more}; {}", lock.name(), named.join("; "), help(name)))
+        let changes = sheet().alone().changes_since(lock.sheets.get(name).map(Sheet::alone).as_ref());
+        refused(lock, name, &changes)
     }
+
+    /// Whether a component that was loaded may call no more than was locked, now that all are.
+    ///
+    /// # Errors
+    /// It may; the error says what, and what would help.
+    pub(crate) fn judge_calls(&self, name: &str, sheet: impl FnOnce() -> Sheet) -> Result<(), String> {
+        let Judge::Lock(lock) = self else { return Ok(()) };
+        // Whether there is one was judged before.
+        let Some(was) = lock.sheets.get(name) else { return Ok(()) };
+        let mut changes = sheet().changes_since(Some(was));
+        changes.retain(|change| change.about == About::Calls && change.way == Way::Wider);
+        refused(lock, name, &changes)
+    }
+}
+
+fn refused(lock: &Lock, name: &str, changes: &[Change]) -> Result<(), String> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<String> = changes.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = changes.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(format!("it is not as it was locked in `{}`: {}{more}; {}", lock.name(), named.join("; "), help(name)))
 }
 
 /// As much of a digest as tells it from another one.

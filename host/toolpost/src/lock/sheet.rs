@@ -32,6 +32,9 @@ pub struct Sheet {
     /// What its tools are granted, but for those that have their own grants.
     #[serde(default, skip_serializing_if = "is_nothing", deserialize_with = "recorded")]
     pub grants: Grants,
+    /// The tools of locked components that they may call by that, and what these can do to the world.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, EffectClass>,
     /// Its tools, by the function behind each.
     #[serde(default)]
     pub tools: BTreeMap<String, ToolSheet>,
@@ -62,6 +65,9 @@ pub struct ToolSheet {
     /// What it is granted, where that is something else than what its component is.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_recorded")]
     pub grants: Option<Grants>,
+    /// The tools that it may call, where it has grants of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, EffectClass>,
 }
 
 impl Sheet {
@@ -73,10 +79,11 @@ impl Sheet {
             let docs = function.docs.as_deref().unwrap_or_default();
             (function.path(), ToolSheet::new(&function.name, docs, effect, &function.parameters, function.answer()))
         };
-        Sheet::new(component, Grants::default(), component.functions.iter().map(tool).collect())
+        Sheet::new(component, Grants::default(), BTreeMap::new(), component.functions.iter().map(tool).collect())
     }
 
-    /// A component as settings have it, with the tools that were made of it.
+    /// A component as settings have it, with the tools that were made of it. What these may call is known when the catalog has all
+    /// components.
     pub(crate) fn with(settings: &Settings, component: &Component, catalog: &Catalog) -> Self {
         let name = component.name.as_str();
         let nothing = ComponentSettings::default();
@@ -84,26 +91,49 @@ impl Sheet {
         let said = settings.components.get(name).unwrap_or(&nothing);
         let grants = Grants::default().with(&said.grants);
         let said = Said { settings, name, component: said };
+        let calls = |grants: &Grants| {
+            let called = catalog.called_by(grants).filter(|tool| is_named(settings, tool));
+            called.map(|tool| (tool.name.clone(), tool.effect)).collect::<BTreeMap<_, _>>()
+        };
         let tool = |tool: &Tool| {
             let Origin::Component { component: of, function, .. } = &tool.origin else { return None };
             let own = grants.clone().with(&said.of(function).1.grants);
-            // Of itself: how far those tools reach that it may call is on their sheets, and changes with them.
+            // Of itself: what it reaches by others stands under `calls`.
             let reach = component.effect(&tool.grants);
             let effect = tool.said.unwrap_or(reach);
             let sheet = ToolSheet::new(&tool.name, &tool.description, reach, &tool.parameters, tool.result.as_ref());
             let reach = (effect != reach).then_some(reach);
+            let calls = if own == grants { BTreeMap::new() } else { calls(&own) };
             let grants = (own != grants).then(|| own.recorded());
-            (of == name).then(|| (function.clone(), ToolSheet { effect, reach, grants, ..sheet }))
+            (of == name).then(|| (function.clone(), ToolSheet { effect, reach, grants, calls, ..sheet }))
         };
         let tools = catalog.tools().filter_map(|made| tool(made)).collect();
-        Sheet::new(component, grants, tools)
+        let calls = calls(&grants);
+        Sheet::new(component, grants, calls, tools)
     }
 
-    fn new(component: &Component, grants: Grants, tools: BTreeMap<String, ToolSheet>) -> Self {
+    fn new(
+        component: &Component,
+        grants: Grants,
+        calls: BTreeMap<String, EffectClass>,
+        tools: BTreeMap<String, ToolSheet>,
+    ) -> Self {
         let effect = component.effect(&grants);
         let imports: Vec<String> = component.imports.iter().map(|import| import.name.clone()).collect();
         let powers = powers(&imports).into_iter().map(|(_, words)| words).collect();
-        Sheet { digest: component.digest.clone(), effect, powers, imports, grants: grants.recorded(), tools }
+        Sheet { digest: component.digest.clone(), effect, powers, imports, grants: grants.recorded(), calls, tools }
+    }
+
+    /// The sheet of the component by itself, whatever there is that its tools may call.
+    pub(super) fn alone(&self) -> Self {
+        let alone = |tool: &ToolSheet| ToolSheet { calls: BTreeMap::new(), ..tool.clone() };
+        let tools = self.tools.iter().map(|(path, tool)| (path.clone(), alone(tool))).collect();
+        Sheet { calls: BTreeMap::new(), tools, ..self.clone() }
+    }
+
+    /// What a tool may call.
+    pub(super) fn calls_of<'s>(&'s self, tool: &'s ToolSheet) -> &'s BTreeMap<String, EffectClass> {
+        if tool.grants.is_some() { &tool.calls } else { &self.calls }
     }
 
     /// What a tool is granted.
@@ -124,6 +154,7 @@ impl ToolSheet {
             takes: outline::of_arguments(takes),
             gives: outline::of_result(gives),
             grants: None,
+            calls: BTreeMap::new(),
         }
     }
 
@@ -149,6 +180,11 @@ pub(crate) fn versionless(path: &str) -> String {
     let (interface, function) = path.split_once('#').map_or((path, None), |(one, other)| (one, Some(other)));
     let interface = interface.split('@').next().unwrap_or(interface);
     function.map_or_else(|| interface.to_owned(), |function| format!("{interface}#{function}"))
+}
+
+/// Whether a tool is of a component that settings name, and so of one that can be locked.
+fn is_named(settings: &Settings, tool: &Tool) -> bool {
+    matches!(&tool.origin, Origin::Component { component, .. } if settings.components.contains_key(component))
 }
 
 fn is_nothing(grants: &Grants) -> bool {

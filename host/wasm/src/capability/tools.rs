@@ -168,10 +168,13 @@ impl Handle {
             let words = format!("{RUNNING_MAX} calls of one attempt run at once, and no more");
             failure(CallError::new(ErrorKind::Busy, Stage::Run, words).with_help("finish one of them first"))
         })?;
-        let intent = Intent::from(effect(&tool)).on([tool.as_str()]).made_of([arguments.as_bytes()]);
+        let intent = Intent::from(self.effect(&tool)).on([tool.as_str()]).made_of([arguments.as_bytes()]);
         let passage = attempt.pass(intent).await.map_err(failure)?;
-        let (attempt, held) = (attempt.clone(), self.held.clone());
-        let task = spawn(async move { held.keep(attempt.call(tool, Arguments::Text(arguments)).await.result) });
+        let (id, call) = attempt.begin(tool, Arguments::Text(arguments));
+        // Only now: leave that was given is for the call, whatever its id.
+        passage.with_detail(id.to_string());
+        let held = self.held.clone();
+        let task = spawn(async move { held.keep(call.await.result) });
         Ok(Running { task, ended: None, passage, _place: place })
     }
 
@@ -180,8 +183,14 @@ impl Handle {
         let shown = shown(tool);
         let help = own.allowing("tools", &format!("\"{shown}\""), !own.grants.tools.is_empty());
         let why = CallError::new(ErrorKind::CapabilityDenied, Stage::Run, format!("the tool may not call `{shown}`"));
-        self.attempt.refuse(effect(tool), why.clone().with_help(help));
+        self.attempt.refuse(self.effect(tool), why.clone().with_help(help));
         failure(why)
+    }
+
+    /// A call as an effect: it may do what its tool may. What it did is in its own report.
+    fn effect(&self, tool: &str) -> Effect {
+        let class = self.attempt.effect_of(tool).unwrap_or(EffectClass::Pure);
+        Effect { class, action: Effect::CALL.into(), target: shown(tool), detail: None }
     }
 }
 
@@ -231,11 +240,6 @@ impl tools::HostRunning for View<'_> {
         self.table.delete(running)?.cancel().await;
         Ok(())
     }
-}
-
-/// A call as an effect: what it does itself is in its own report.
-fn effect(tool: &str) -> Effect {
-    Effect { class: EffectClass::Reads, action: "tools.call".into(), target: shown(tool), detail: None }
 }
 
 fn failure(error: CallError) -> Failure {

@@ -4,6 +4,7 @@ use super::rules::Subject;
 use crate::call::AcceptedCall;
 use crate::check::repeat::hash;
 use crate::effect::Intent;
+use crate::inside::Inside;
 use crate::tell::Stage;
 
 /// A call, or one effect of it.
@@ -32,6 +33,11 @@ impl<'c> About<'c> {
         if self.effect.is_some() { Stage::Run } else { Stage::Check }
     }
 
+    /// The tools of the calls around it, the outermost first.
+    pub(super) fn inside(self) -> Vec<&'c str> {
+        self.call.call.inside.as_ref().map(Inside::tools).unwrap_or_default()
+    }
+
     /// The name of the tool, and what it is about to do where that is judged.
     pub(super) fn words(self) -> String {
         let tool = &self.call.tool.name;
@@ -54,7 +60,9 @@ impl<'c> About<'c> {
             None if doubt => "doubt",
             None => "call",
         };
-        let words = [about, tool, digest, effect.name(), &powers, &caller.id, &groups, session].map(str::as_bytes);
+        let inside = self.inside().join(" > ");
+        let words =
+            [about, tool, &inside, digest, effect.name(), &powers, &caller.id, &groups, session].map(str::as_bytes);
         let judged = self.effect.map_or(*self.call.arguments_hash(), Intent::identity);
         hash(&words.into_iter().chain([judged.as_slice()]).collect::<Vec<_>>())
     }

@@ -1,7 +1,7 @@
 //! What is a person asked, and what can be answered?
 //!
-//! A question has an id of its own and is bound, by a hash, to what was shown: the tool, the component's digest, its powers,
-//! the caller, and the arguments. An answer counts for that question and no other.
+//! A question has an id of its own and is bound, by a hash, to what was shown: the tool, the tools that call it, the component's
+//! digest, its powers, the caller, and the arguments. An answer counts for that question and no other.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -31,6 +31,9 @@ pub struct Question {
     pub caller: Caller,
     /// The tool.
     pub tool: String,
+    /// The tools of the calls inside of which this one was made, the outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inside: Vec<String>,
     /// The digest of its component, or `native`.
     pub digest: String,
     /// What it can do to the world.
@@ -157,6 +160,7 @@ impl Question {
             call: call.call.id.to_string(),
             caller: call.call.caller.clone(),
             tool: subject.tool.to_owned(),
+            inside: about.inside().into_iter().map(str::to_owned).collect(),
             digest: subject.digest.to_owned(),
             effect: subject.effect,
             powers: call.powers(&arguments).into_iter().map(text).collect(),

@@ -29,11 +29,13 @@ pub enum Fence {
 }
 
 impl Fence {
-    /// What the records of an attempt show. Effects that were not listed count as changes.
+    /// What the records of an attempt show. Effects that were not listed count as changes; what a call of another tool did, that
+    /// call has.
     #[must_use]
     pub fn of(records: &[EffectRecord], unlisted: u64, idempotent: bool) -> Self {
         let reach = |record: &EffectRecord| match (record.fate, record.effect.class) {
             (Fate::Failed | Fate::Refused, _) | (_, EffectClass::Pure) => Fence::Nothing,
+            _ if record.effect.is_call() => Fence::Nothing,
             (Fate::Done | Fate::Indeterminate, EffectClass::Reads) => Fence::ReadOnly,
             (Fate::Done | Fate::Indeterminate, EffectClass::Writes | EffectClass::Open | EffectClass::Destroys) => {
                 Fence::Effect { idempotent }

@@ -28,7 +28,7 @@ const EVENTS_MAX: usize = 500;
 const EVENTS_BYTES_MAX: usize = 64 << 10;
 const WORDS_MAX: usize = 100;
 
-/// Effects that did not happen, and changes to arguments, that are listed.
+/// Effects that did not happen, calls inside, and changes to arguments, that are listed.
 const LISTED_MAX: usize = 50;
 
 /// A call under way.
@@ -192,6 +192,10 @@ impl Record {
         if !effects.is_empty() {
             add("effects", json!(effects));
         }
+        let calls: Vec<_> = report.inside.iter().take(LISTED_MAX).collect();
+        if !calls.is_empty() {
+            add("inside", json!(calls));
+        }
         if report.cached {
             add("cached", true.into());
         }
@@ -279,6 +283,7 @@ pub(super) fn text(event: &Event<'_>, settings: &LogSettings) -> String {
             "doing": question.doing.as_ref().map(|doing| cut(&doing.words(), MESSAGE_BYTES_MAX).to_string()),
             "risk": question.risk,
             "powers": question.powers,
+            "inside": question.inside,
             "expires_after_ms": question.expires_at_ms.saturating_sub(question.asked_at_ms),
             "fault": question.fault,
         }),
