@@ -161,6 +161,18 @@ fn a_tool_has_no_more_power_through_another_than_it_and_its_caller_have() {
 }
 
 #[test]
+fn a_pattern_that_fits_no_tool_is_told_by_check() {
+    let folder = folder(GRANTS);
+    std::fs::write(settings_of(&folder), text_of(&folder).replace("grants.tools = [", "grants.tools = [\"flies_*\", "))
+        .expect("written");
+    let told = page(&toolpost(folder.path(), &["check"]));
+    assert!(told.contains("`delegate_call` may call `flies_*`, which fits no tool of this host"), "{told}");
+    assert!(!told.contains("`files_*`, which fits no tool"), "{told}");
+    let told = page(&toolpost(folder.path(), &["check", "--json"]));
+    assert!(told.contains("\"calls_nothing\"") && told.contains("\"flies_*\""), "{told}");
+}
+
+#[test]
 fn a_question_about_a_call_that_a_tool_makes_says_so() {
     let folder = folder(GRANTS);
     let settings = folder.path().join("toolpost.toml");

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde_json::json;
 use toolpost::core::catalog::Origin;
+use toolpost::core::check::authorize::Pattern;
 use toolpost::wasm::{Component, Power};
 use toolpost::{Loaded, Tool};
 
@@ -35,7 +36,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
     let mut faults: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     faults.extend(loaded.faults.iter().map(ToString::to_string));
     let tools = loaded.host.catalog().tools().count();
-    let closed = closed(&loaded);
+    let (closed, idle) = (closed(&loaded), idle(&loaded));
     if args.json {
         let refused: Vec<_> = loaded
             .components
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
                 component.refused.iter().map(|refusal| json!({"component": component.name, "refused": refusal}))
             })
             .collect();
+        let idle: Vec<_> = idle.iter().map(|(tool, pattern)| json!({"tool": tool, "pattern": pattern})).collect();
         let closed: Vec<_> = closed.iter().map(|(tool, powers)| json!({"tool": tool, "powers": powers})).collect();
         print::json(&json!({
             "ok": faults.is_empty(),
@@ -51,6 +53,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
             "tools": tools,
             "left_out": refused,
             "not_granted": closed,
+            "calls_nothing": idle,
             "locked": loaded.is_locked(),
         }))?;
         return Ok(if faults.is_empty() { Exit::Ok } else { Exit::Usage });
@@ -64,6 +67,9 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
         for warning in &component.warnings {
             print::note(print::visible(&format!("component `{}`: {warning}", component.name)));
         }
+    }
+    for (tool, pattern) in &idle {
+        print::note(print::visible(&format!("`{tool}` may call `{pattern}`, which fits no tool of this host")));
     }
     if !faults.is_empty() {
         return Err(Stop::faults(faults));
@@ -80,6 +86,17 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
     let locked = if loaded.is_locked() { "; what the settings name is as it was locked" } else { "" };
     print::out(format!("all is well: {components}, {tools}{locked}"))?;
     Ok(Exit::Ok)
+}
+
+/// Each tool that was granted to call what there is not, and the pattern that fits no tool.
+fn idle(loaded: &Loaded) -> Vec<(String, String)> {
+    let catalog = loaded.host.catalog();
+    let fits_none = |pattern: &Pattern| !catalog.tools().any(|tool| pattern.fits(&tool.name));
+    let idle = catalog.tools().flat_map(|tool| {
+        let patterns = tool.grants.tools.iter().filter(|pattern| fits_none(pattern));
+        patterns.map(|pattern| (tool.name.clone(), pattern.as_str().to_owned()))
+    });
+    idle.collect()
 }
 
 /// Each tool that asks for a power which it has not been granted, and those powers.

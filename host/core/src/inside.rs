@@ -7,8 +7,8 @@
 //! - **retries**: there is one count for all layers, because retry loops inside of one another multiply;
 //! - **effects**: what it did, the attempt around it did too, and is not tried again where that must not be.
 //!
-//! So that this ends: calls go only so deep, none is inside of one that is the same, and what only reads cannot change
-//! anything by calling what can.
+//! So that this ends: calls go only so deep, only so many of one tree of calls are there at once, none is inside of one that is the
+//! same, and what only reads cannot change anything by calling what can.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -18,7 +18,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either, pending};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::attempts::Guarding;
 use crate::call::{AcceptedCall, Call, CallId, PermittedCall};
@@ -42,8 +42,24 @@ pub(crate) struct Ties {
     pub(crate) seat: Seat,
     /// What somebody has allowed, of all attempts of the call.
     pub(crate) leaves: Leaves,
-    /// The questions of the outermost attempt.
-    pub(crate) questions: Arc<Questions>,
+    pub(crate) tree: Arc<Tree>,
+}
+
+/// The most calls inside of one outermost attempt that are there at once, however deep: where each may make some at once, their number
+/// grows with every level.
+pub const TREE_CALLS_MAX: usize = 256;
+
+/// What an attempt that is inside of no other shares with all calls inside of it, however deep.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) questions: Questions,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Tree { questions: Questions::default(), places: Arc::new(Semaphore::new(TREE_CALLS_MAX)) }
+    }
 }
 
 /// What a call has from the attempt around it. Only [`Attempt::child`] makes one.
@@ -55,13 +71,16 @@ struct Shared {
     clock: Clock,
     gate: Gate,
     ties: Ties,
+    /// The call's place in the tree; without one it is refused.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Inside {
     pub(crate) fn of(attempt: &Attempt) -> Self {
         let Attempt { call, clock, .. } = attempt;
         let (gate, ties) = (attempt.gate().clone(), attempt.ties().clone());
-        Inside(Arc::new(Shared { call: call.clone(), clock: clock.clone(), gate, ties }))
+        let place = ties.tree.places.clone().try_acquire_owned().ok();
+        Inside(Arc::new(Shared { call: call.clone(), clock: clock.clone(), gate, ties, place }))
     }
 
     /// The call around it.
@@ -83,8 +102,8 @@ impl Inside {
         &self.0.ties.retries
     }
 
-    pub(crate) fn questions(&self) -> &Arc<Questions> {
-        &self.0.ties.questions
+    pub(crate) fn tree(&self) -> &Arc<Tree> {
+        &self.0.ties.tree
     }
 
     pub(crate) fn around(&self) -> Around {
@@ -168,7 +187,7 @@ pub(crate) fn ended_around(attempt: &Attempt) -> impl Future<Output = CallError>
 /// Whether a call may be made where it is.
 ///
 /// # Errors
-/// It is too deep, it is inside of itself, or the call around it only reads.
+/// It is too deep, it is one too many, it is inside of itself, or the call around it only reads.
 pub(crate) fn judge(call: &AcceptedCall, slots: &Slots) -> Result<(), CallError> {
     let Some(inside) = &call.call.inside else { return Ok(()) };
     let max_depth = slots.limits().max_depth;
@@ -176,6 +195,13 @@ pub(crate) fn judge(call: &AcceptedCall, slots: &Slots) -> Result<(), CallError>
     if inside.outwards().count() > max_depth {
         let words = format!("calls inside of one another go no deeper than {max_depth}: {}", chain(inside, call));
         return refuse(ErrorKind::QuotaExceeded, format!("{words}; raise `host.max_depth` if they should"));
+    }
+    if inside.0.place.is_none() {
+        let words = format!(
+            "{TREE_CALLS_MAX} calls inside of the first one are there at once already: {}",
+            chain(inside, call)
+        );
+        return refuse(ErrorKind::Busy, format!("{words}; wait for some of them first"));
     }
     let same = |around: &PermittedCall| around.tool.name == call.tool.name && around.arguments == call.arguments;
     if inside.outwards().any(same) {
@@ -202,11 +228,9 @@ impl Attempt {
     #[must_use]
     pub fn child(&self, tool: impl Into<String>, arguments: impl Into<crate::Arguments>) -> Call {
         let inside = Inside::of(self);
-        Call { parent: Some(inside.parent().clone()), inside: Some(inside), ..Call::new(tool, arguments) }.by(self
-            .call
-            .call
-            .caller
-            .clone())
+        let Call { caller, traceparent, .. } = &self.call.call;
+        let (parent, traceparent) = (Some(inside.parent().clone()), traceparent.clone());
+        Call { parent, traceparent, inside: Some(inside), ..Call::new(tool, arguments) }.by(caller.clone())
     }
 
     /// The tools that it was granted and that its caller may use. A native tool may call every tool by its name.
@@ -252,14 +276,14 @@ impl Attempt {
     ) -> (CallId, BoxFuture<'static, Outcome>) {
         let call = self.child(tool, arguments);
         let (id, tool) = (call.id.clone(), call.tool.clone());
-        let (around, host) = (Inside::of(self), self.ties().host.clone());
+        let (around, host) = (call.inside.clone(), self.ties().host.clone());
         // Boxed, so that a tool which calls another one is not as large as the whole road, and here, so that the room which the
         // road takes before it is in its box is not taken for as long as it is walked.
         let road = host.host().map(|host| Box::pin(host.walk(call)));
         let given = id.clone();
         let outcome = Box::pin(async move {
-            match road {
-                Some(road) => around.bound(given, tool, road).await,
+            match road.zip(around) {
+                Some((road, around)) => around.bound(given, tool, road).await,
                 None => over(given, tool, "the host is gone"),
             }
         });

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use toolpost_core::catalog::shape::{Integer, Shape};
 use toolpost_core::guard::GuardSettings;
+use toolpost_core::inside::TREE_CALLS_MAX;
 use toolpost_core::{
     Attempt, Call, CallError, Caller, Catalog, Effect, EffectClass, ErrorKind, Event, Host, HostLimits, Native,
     Outcome, Sink, Stage, Told, Tool,
@@ -169,6 +171,48 @@ async fn calls_go_only_so_deep_and_the_error_says_the_way() {
         let words = format!("calls inside of one another go no deeper than {max_depth}: {way}");
         assert_eq!(error.message, format!("{words}; raise `host.max_depth` if they should"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_calls_of_one_tree_are_there_at_once_and_the_next_one_finds_room_behind_them() {
+    let (began, may_end) = (Arc::new(AtomicU32::new(0)), Arc::new(Semaphore::new(0)));
+    let (counted, waited) = (began.clone(), may_end.clone());
+    let leaf = tool("leaf", EffectClass::Pure, move |_| {
+        let (began, may_end) = (counted.clone(), waited.clone());
+        async move {
+            began.fetch_add(1, SeqCst);
+            may_end.acquire().await.unwrap().forget();
+            Ok(json!(["ok"]))
+        }
+    });
+    // Calls so many at once, and says what came of each of theirs.
+    let many = |name: &'static str, inside: &'static str, count: u64| {
+        tool(name, EffectClass::Pure, move |attempt| async move {
+            let calls = (0..count).map(|number| attempt.call(inside, json!({"number": number})));
+            let told = join_all(calls).await.into_iter().flat_map(|outcome| match outcome.result {
+                Ok(output) => output.value.as_array().unwrap().clone(),
+                Err(error) => vec![json!(error.kind.name())],
+            });
+            Ok(told.collect())
+        })
+    };
+    let host = host([leaf, many("branch", "leaf", 100), many("root", "branch", 5)]);
+    let host = host.with_limits(HostLimits { max_parallel: 1_000, ..HostLimits::default() });
+    let calling = tokio::spawn({
+        let host = host.clone();
+        async move { call(&host, "root").await }
+    });
+    sleep(ms(100)).await;
+    // Five branches, and as many leaves as there is still room for. The fourth branch has found none for any of its leaves, has ended,
+    // and left its own room to the fifth.
+    let leaves = TREE_CALLS_MAX - 4;
+    assert_eq!(began.load(SeqCst) as usize, leaves);
+    may_end.add_permits(leaves);
+    let told = calling.await.unwrap().result.unwrap().value;
+    let count = |word: &str| told.as_array().unwrap().iter().filter(|said| **said == json!(word)).count();
+    assert_eq!((count("ok"), count("busy")), (leaves, 500 - leaves), "{told}");
+    may_end.add_permits(100);
+    assert_eq!(call(&host, "branch").await.result.unwrap().value, json!(vec!["ok"; 100]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,8 +55,8 @@ impl Begun {
         let ends = deadline.at.min(after(started, tool.limits.attempt_time_max));
         let (teller, host) = (trail.teller.clone(), host.downgrade());
         let seat = Seat::new(slot);
-        let questions = call.call.inside.as_ref().map(|around| around.questions().clone()).unwrap_or_default();
-        let ties = Ties { host, retries: retries.clone(), seat: seat.clone(), leaves: leaves.clone(), questions };
+        let tree = call.call.inside.as_ref().map(|around| around.tree().clone()).unwrap_or_default();
+        let ties = Ties { host, retries: retries.clone(), seat: seat.clone(), leaves: leaves.clone(), tree };
         let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller, ties);
         let attempt = attempt.under(ticket.as_ref().map(Ticket::hold));
         let enter = |around: &Inside| around.gate().enter(call, attempt.gate());

@@ -111,7 +111,7 @@ impl Attempt {
         if identity.is_some_and(is_allowed) {
             return Ok(());
         }
-        let _turn = self.ties().questions.turn(&self.call, Stage::Run).await?;
+        let _turn = self.ties().tree.questions.turn(&self.call, Stage::Run).await?;
         let (wanted, unwanted) = oneshot::channel();
         let question = self.clone().question(host, intent.clone(), doing, unwanted);
         let answered = tokio::spawn(question.in_current_span()).await;

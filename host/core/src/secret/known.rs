@@ -16,6 +16,10 @@ use crate::catalog::cast::nearest;
 /// A secret is read again when it was read that long ago.
 const FRESH: Duration = Duration::from_secs(300);
 
+/// A source that failed is left alone for so long: a program that is run, or a service that is asked, for every call of a tool would be
+/// stormed just when it is down.
+const FAILED_FOR: Duration = Duration::from_secs(3);
+
 /// The longest that reading a secret may take.
 const READ_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -46,6 +50,7 @@ pub struct Secrets {
 struct Source {
     from: Arc<dyn SecretSource>,
     read: Mutex<Reading>,
+    failed: Mutex<Option<(Instant, SecretError)>>,
 }
 
 /// One reading of a source, which everyone who asks meanwhile waits for; it remembers when it ended.
@@ -69,7 +74,7 @@ impl Secrets {
     /// Secrets from these sources, with a key that no other host has. Of more than [`SECRETS_MAX`] the rest is left out.
     #[must_use]
     pub fn new(sources: BTreeMap<String, Arc<dyn SecretSource>>) -> Self {
-        let source = |(name, from)| (name, Source { from, read: Mutex::default() });
+        let source = |(name, from)| (name, Source { from, read: Mutex::default(), failed: Mutex::default() });
         let mut key = [0; 32];
         for part in key.chunks_mut(8) {
             // Seeded by the operating system.
@@ -94,7 +99,7 @@ impl Secrets {
     /// The value of a secret: read no longer than five minutes ago, or read now. From then on it is masked.
     ///
     /// # Errors
-    /// There is no such secret, or it cannot be read.
+    /// There is no such secret, or it cannot be read; or it could not a moment ago.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the reading; another one who waits for it reads then.
@@ -102,9 +107,10 @@ impl Secrets {
         let source = self.sources.get(name).ok_or_else(|| self.unknown(name))?;
         let reading = source.reading();
         let read = async || {
+            source.has_failed()?;
             let read = timeout(READ_TIME_MAX, source.from.read()).await;
             let late = || SecretError::new(format!("it did not come within {} s", READ_TIME_MAX.as_secs()));
-            let secret = Arc::new(read.map_err(|_| late())??);
+            let secret = Arc::new(read.unwrap_or_else(|_| Err(late())).inspect_err(|error| source.fails(error))?);
             self.learn(name, &secret)?;
             Ok((Instant::now(), secret))
         };
@@ -186,6 +192,19 @@ impl Source {
             *reading = Reading::default();
         }
         reading.clone()
+    }
+
+    /// How it failed a moment ago.
+    fn has_failed(&self) -> Result<(), SecretError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*failed {
+            Some((at, error)) if at.elapsed() < FAILED_FOR => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn fails(&self, error: &SecretError) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.clone()));
     }
 }
 

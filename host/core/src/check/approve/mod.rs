@@ -344,7 +344,7 @@ impl Approval {
             let _turn = match &about.call.call.inside {
                 // One about an effect has had its turn. Boxed, because few calls wait for theirs.
                 Some(around) if about.effect.is_none() => {
-                    Some(Box::pin(around.questions().turn(about.call, about.stage())).await?)
+                    Some(Box::pin(around.tree().questions.turn(about.call, about.stage())).await?)
                 }
                 _ => None,
             };

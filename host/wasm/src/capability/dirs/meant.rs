@@ -9,6 +9,9 @@ use toolpost_core::batch::Ways;
 use super::driver::{Root, Roots};
 use super::walk::walk;
 
+/// The most paths that a call may be about in one folder. Each is looked for before the call runs, which takes its time.
+const PATHS_MAX: usize = 1_000;
+
 /// For each granted folder the paths from it that the call is about; nothing where it may be about all of them.
 #[derive(Default)]
 pub(crate) struct Meant(Vec<Option<Arc<[String]>>>);
@@ -21,7 +24,8 @@ impl Meant {
             return Meant::default();
         }
         let (call, sought) = (attempt.call.clone(), roots.clone());
-        let find = move || sought.roots.iter().map(|root| root.meant(&call.arguments)).collect();
+        // One with too many is about none of them.
+        let find = move || sought.roots.iter().map(|root| root.meant(&call.arguments, Some(Arc::default()))).collect();
         // Where that cannot be done, the call is about nothing.
         let nothing = || vec![Some(Arc::default()); roots.roots.len()];
         Meant(tokio::task::spawn_blocking(find).await.unwrap_or_else(|_| nothing()))
@@ -37,7 +41,8 @@ impl Meant {
         }
         let way = |root: &Root, path: &str| root.place.join(path).to_string_lossy().into_owned();
         let (arguments, sought) = (arguments.clone(), roots.clone());
-        let find = move || sought.roots.iter().map(|root| root.meant(&arguments)).collect::<Vec<_>>();
+        // One with too many may go anywhere.
+        let find = move || sought.roots.iter().map(|root| root.meant(&arguments, None)).collect::<Vec<_>>();
         let needs_look = roots.roots.iter().any(|root| root.grant.only.is_some());
         let found = if needs_look { tokio::task::spawn_blocking(find).await.ok()? } else { find() };
         let of_root = |(root, meant): (&Root, Option<Arc<[String]>>)| match meant {
@@ -53,8 +58,11 @@ impl Meant {
 }
 
 impl Root {
-    fn meant(&self, arguments: &serde_json::Value) -> Option<Arc<[String]>> {
+    fn meant(&self, arguments: &serde_json::Value, too_many: Option<Arc<[String]>>) -> Option<Arc<[String]>> {
         let only = self.grant.only.as_ref()?;
+        if only.values(arguments).nth(PATHS_MAX).is_some() {
+            return too_many;
+        }
         let below = only.values(arguments).filter_map(|path| self.grant.below(path));
         let found = below.flat_map(|path| [false, true].map(|follow| self.found(&path, follow)));
         Some(found.flatten().collect())

@@ -32,7 +32,7 @@ use http::{HeaderValue, Request, header};
 use hyper::body::Body as _;
 use tokio::sync::Semaphore;
 use toolpost_core::catalog::grants::{NetGrant, method_effect};
-use toolpost_core::{Attempt, EffectClass};
+use toolpost_core::{Attempt, CallError, EffectClass, ErrorKind, Stage};
 use url::{Position, Url};
 use wasmtime::Result;
 use wasmtime::component::Linker;
@@ -124,7 +124,11 @@ impl Handle {
             self.attempt.refuse(effect, grant::denied(&call.tool, head.method.as_str(), &url));
             return Err(Error::HttpRequestDenied);
         };
-        let place = self.in_flight.clone().try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?;
+        let place = self.in_flight.clone().try_acquire_owned().map_err(|_| {
+            let words = format!("{IN_FLIGHT_MAX} requests of one attempt are under way at once, and no more");
+            self.attempt.keep_from(CallError::new(ErrorKind::QuotaExceeded, Stage::Run, words));
+            Error::ConnectionLimitReached
+        })?;
         if !self.count(at, grant) {
             self.attempt.refuse(effect, grant::used_up(grant));
             return Err(Error::HttpRequestDenied);
