@@ -232,7 +232,7 @@ impl Attempts {
         let gone = self.caller.as_mut().map(oneshot::Receiver::try_recv);
         let is_gone = matches!(gone, Some(Err(oneshot::error::TryRecvError::Closed)));
         if is_gone || self.call.call.wanted.is_cancelled() {
-            return Decision::Stop { why: Stop::NotWanted };
+            return Decision::Stop { why: Stop::of_gone(error, fence) };
         }
         let call = self.call.clone();
         // What computes and does nothing else comes to the same end.

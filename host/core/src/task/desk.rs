@@ -1,7 +1,8 @@
 //! The tasks of a store, for those who ask: to look at one, to wait for it, to cancel it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -36,7 +37,18 @@ pub struct Tasks {
     settings: TaskSettings,
     scope: Arc<str>,
     under: Arc<str>,
+    leave: Leave,
     line: Mutex<Line>,
+}
+
+/// Whether this host may still take up tasks, where somebody says so.
+#[derive(Default)]
+struct Leave(OnceLock<Box<dyn Fn() -> bool + Send + Sync>>);
+
+impl fmt::Debug for Leave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Leave(..)")
+    }
 }
 
 /// What runs, and who waits.
@@ -71,6 +83,12 @@ impl Sheet {
     pub fn standing(&self) -> Standing {
         self.record.standing(self.is_gone, self.notes.question.is_some())
     }
+
+    /// The question that waits for an answer. One of a run that is gone is nobody's any more.
+    #[must_use]
+    pub fn question(&self) -> Option<&String> {
+        self.notes.question.as_ref().filter(|_| self.standing() == Standing::Waiting)
+    }
 }
 
 /// What came of cancelling a task.
@@ -103,6 +121,7 @@ impl Tasks {
             settings: TaskSettings::default(),
             scope: "".into(),
             under: "".into(),
+            leave: Leave::default(),
             line: Mutex::default(),
         }
     }
@@ -246,6 +265,22 @@ impl Tasks {
         }
     }
 
+    /// Takes up tasks only while that holds: it is asked each time behind a look at the store, so a task that was filed
+    /// after it ceased to hold is never taken up. The first one who says so counts. It is asked on the road of all tasks, and
+    /// has to answer at once.
+    pub fn take_while(&self, holds: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.leave.0.set(Box::new(holds));
+    }
+
+    pub(super) fn may_take(&self) -> bool {
+        self.leave.0.get().is_none_or(|holds| holds())
+    }
+
+    /// Takes up no more tasks. Those that run go on.
+    pub fn take_no_more(&self) {
+        self.line().is_stopping = true;
+    }
+
     /// Takes up no more tasks, and has those that run end as if their callers had gone away. They are not cancelled: what had
     /// no effect is left to the next host. Waits for them, at most so long; says whether all have ended.
     ///
@@ -305,8 +340,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl std::fmt::Debug for Line {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line").field("running", &self.running.len()).finish_non_exhaustive()
     }
 }

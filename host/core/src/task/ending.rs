@@ -57,6 +57,11 @@ impl Ended {
         Ended { how: how(error), result: json(error), report: "".into() }
     }
 
+    /// The same run, told in another way.
+    pub(super) fn told_as(&self, error: &CallError) -> Self {
+        Ended { how: how(error), result: json(error), report: self.report.clone() }
+    }
+
     /// The same texts, from where they were kept.
     #[must_use]
     pub fn of_texts(how: How, result: &str, report: &str) -> Self {

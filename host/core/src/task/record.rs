@@ -352,7 +352,10 @@ pub(super) fn end(record: &Record, run: &Run, verdict: &Verdict, rules: &Rules, 
         Verdict::Again { .. } | Verdict::Interrupted { .. } if changed_before => Ended::without_run(&unknown()),
         Verdict::Again { .. } if let Some(cancel) = &record.cancel => Ended::without_run(&cancelled(&cancel.by)),
         Verdict::Again { refused, .. } => refused.clone(),
-        Verdict::Interrupted { ended } => ended.clone(),
+        Verdict::Interrupted { ended } => match &record.cancel {
+            Some(cancel) if record.effects == 0 => ended.told_as(&cancelled(&cancel.by)),
+            _ => ended.clone(),
+        },
     };
     Some(record.end(ended, rules.keep, now))
 }

@@ -153,6 +153,10 @@ impl Worker {
                 hold.interrupt();
             }
         }
+        let is_found = !own.is_empty() || !ready.is_empty();
+        if is_found && !tasks.may_take() {
+            tasks.take_no_more();
+        }
         let mut begun = 0;
         for (id, is_dropped) in own.into_iter().map(|id| (id, true)).chain(ready.into_iter().map(|id| (id, false))) {
             begun += usize::from(tasks.begin(host, id, is_dropped));

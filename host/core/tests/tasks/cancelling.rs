@@ -33,7 +33,11 @@ async fn what_only_reads_stops_wherever_it_was_cancelled() {
         ground.until(task.id(), Standing::Running).await;
         let begun = Instant::now();
         assert_eq!(by.tasks().cancel(task.id(), "bob").await.unwrap(), Some(Cancelled::Asked));
-        assert_eq!(error(&task).await.kind, ErrorKind::Cancelled);
+        let told = error(&task).await;
+        assert_eq!(
+            (told.kind, told.message.as_str()),
+            (ErrorKind::Cancelled, "bob has cancelled it before it had an effect")
+        );
         assert!(begun.elapsed() < seconds(2), "{:?}", begun.elapsed());
         let record = ground.sheet(task.id()).await.record;
         assert_eq!(record.standing(false, false), Standing::Cancelled);
@@ -56,6 +60,22 @@ async fn an_attempt_that_may_change_something_goes_on_to_its_end_and_is_told_so(
     assert_eq!(sheet.standing(), Standing::Done);
     assert!(sheet.record.cancel.is_some());
     assert_eq!(task.cancel().await.unwrap(), Some(Cancelled::Not(Standing::Done)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cancelled_and_failed_behind_its_effect_is_unknown() {
+    let ground = Ground::default();
+    let fails = |_, attempt: toolpost_core::Attempt| async move {
+        crate::work::change(&attempt, "a").await?;
+        sleep(seconds(10)).await;
+        Err(toolpost_core::CallError::new(ErrorKind::TimedOut, toolpost_core::Stage::Run, "too slow"))
+    };
+    let host = ground.host(tool(toolpost_core::EffectClass::Writes, json!({}), fails).0).host;
+    let task = host.spawn(call(1)).await.unwrap();
+    sleep(seconds(1)).await;
+    task.cancel().await.unwrap();
+    assert_eq!(error(&task).await.kind, ErrorKind::OutcomeUnknown);
+    assert_eq!(ground.standing(task.id()).await, Standing::Unknown);
 }
 
 #[tokio::test(start_paused = true)]

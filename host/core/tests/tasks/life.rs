@@ -1,7 +1,7 @@
 //! From filing to forgetting, where nothing goes wrong.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -88,6 +88,27 @@ async fn what_is_filed_waits_for_a_host_of_its_kind_that_runs_tasks() {
     assert_eq!(answer(&task).await, 1);
     let record = ground.sheet(task.id()).await.record;
     assert_eq!((&*record.request.under, record.under.as_deref()), ("v1", Some("v2")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_takes_up_nothing_that_was_filed_after_it_may_not() {
+    let ground = Ground::default();
+    let before = ground.host(reads(seconds(10))).host;
+    let may = Arc::new(AtomicBool::new(true));
+    let asked = may.clone();
+    before.tasks().take_while(move || asked.load(SeqCst));
+    let runs = before.spawn(call(1)).await.unwrap();
+    ground.until(runs.id(), Standing::Running).await;
+    may.store(false, SeqCst);
+    let waits = before.spawn(call(2)).await.unwrap();
+    assert_eq!(answer(&runs).await, 1);
+    // Nor when it might again: it was replaced.
+    may.store(true, SeqCst);
+    sleep(seconds(100)).await;
+    assert_eq!(ground.standing(waits.id()).await, Standing::Queued);
+    let next = ground.host(reads(seconds(1))).host;
+    next.run_tasks();
+    assert_eq!(answer(&waits).await, 1);
 }
 
 #[tokio::test(start_paused = true)]

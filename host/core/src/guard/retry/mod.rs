@@ -160,6 +160,15 @@ impl Stop {
         }
     }
 
+    /// Why nothing follows an attempt for which nobody waits any more. Somebody may look at its end all the same: what it may
+    /// have done is told.
+    pub(crate) fn of_gone(error: &CallError, fence: Fence) -> Self {
+        match may_try_again(ErrorClass::of(error), fence) {
+            Verdict::MayHaveHappened => Stop::MayHaveHappened,
+            Verdict::Again | Verdict::Never => Stop::NotWanted,
+        }
+    }
+
     /// What the caller is told: the last error, unless the call's effect may have happened.
     #[must_use]
     pub fn tell(self, last: CallError) -> CallError {
