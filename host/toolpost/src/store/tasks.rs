@@ -4,6 +4,7 @@
 //! together. What only a tool may see is sealed, and gone with the end.
 
 mod alive;
+mod place;
 mod row;
 mod seal;
 mod step;
@@ -21,6 +22,7 @@ use toolpost_core::task::{
 };
 
 use self::alive::Alive;
+pub use self::place::HostPlace;
 use self::row::unsigned;
 use self::seal::Seal;
 use self::step::Step;
