@@ -47,7 +47,7 @@ fn run_json(args: &[&str]) -> (Option<i32>, Value) {
 }
 
 /// Every subcommand.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "inspect",
     "list",
     "call",
@@ -60,6 +60,7 @@ const COMMANDS: [&str; 14] = [
     "artifact",
     "log",
     "show",
+    "task",
     "breakers",
     "completions",
 ];

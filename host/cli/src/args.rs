@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand};
 use toolpost::core::catalog::settings::{
     Bytes, LimitSettings, MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, READER_BYTES_LEAST, Span,
 };
+use toolpost::store::artifacts::Folder;
 use toolpost::{Builder, Call, Caller, Loaded, Settings, Store, settings};
 
 use crate::exit::Stop;
 use crate::print;
+use crate::task::Launch;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,6 +30,15 @@ Exit codes:
   1  the tool failed, or the call was cancelled
   2  the command line, the settings, the input or the arguments are wrong, or there is no such tool
   3  a policy of the host refused
+  4  a limit or the time was reached
+  5  the host is at fault";
+
+const TASK_CODES: &str = "\
+Exit codes of `wait` and `result` are those of the call:
+  0  it worked
+  1  the tool failed, or the task was cancelled, or whether it had its effect is not known
+  2  there is no such task, or the command line, the arguments or the settings are wrong
+  3  a policy of the host refused; or the task has not ended, or was over before it was cancelled
   4  a limit or the time was reached
   5  the host is at fault";
 
@@ -96,6 +107,12 @@ pub(crate) enum Command {
     Log(crate::log::LogArgs),
     /// Tell the story of a call
     Show(crate::show::ShowArgs),
+    /// List, wait for and cancel calls that run in the background
+    #[command(after_help = TASK_CODES)]
+    Task(crate::task::TaskArgs),
+    /// Run what was filed for the background, for as long as there is something
+    #[command(hide = true)]
+    TaskHost(crate::task::serve::ServeArgs),
     /// List the breakers, or give them orders
     Breakers(crate::breakers::BreakersArgs),
     /// Print a completion script for a shell
@@ -119,6 +136,8 @@ impl Command {
             Command::Artifact(args) => args.json,
             Command::Log(args) => args.json,
             Command::Show(args) => args.json,
+            Command::Task(args) => args.json,
+            Command::TaskHost(_) => false,
             Command::Breakers(args) => args.json,
             Command::Completions(_) => false,
         }
@@ -194,15 +213,65 @@ fn reader(text: &str) -> Result<Bytes, String> {
 }
 
 impl LimitArgs {
+    /// Those that are given, and no others.
+    pub(crate) fn said(&self) -> LimitSettings {
+        let LimitArgs { fuel, memory, time, reader } = *self;
+        LimitSettings { fuel, memory, time, reader, ..LimitSettings::default() }
+    }
+
+    /// The same as options.
+    fn options(&self) -> Vec<String> {
+        let bytes = |bytes: Bytes| bytes.0.to_string();
+        let said = [
+            ("--fuel", self.fuel.map(|fuel| fuel.to_string())),
+            ("--memory", self.memory.map(bytes)),
+            ("--time", self.time.map(|span| humantime::format_duration(span.0).to_string())),
+            ("--reader", self.reader.map(bytes)),
+        ];
+        said.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
+    }
+
     pub(crate) fn settings(&self) -> LimitSettings {
         // Who reads on in a pipe or in a file wants all of it.
         let whole = (!std::io::IsTerminal::is_terminal(&std::io::stdout())).then_some(Bytes(u64::MAX));
         let reader = self.reader.or(whole);
-        LimitSettings { fuel: self.fuel, memory: self.memory, time: self.time, reader, ..LimitSettings::default() }
+        LimitSettings { reader, ..self.said() }
     }
 }
 
 impl SourceArgs {
+    /// How a host is started that is made of the same, wherever it stands.
+    pub(crate) fn launch(&self, limits: &LimitArgs) -> Result<Launch, Stop> {
+        let whole = |file: &PathBuf| {
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+            file.into_os_string().into_string().map_err(|file| {
+                Stop::usage(format!("`{}` is no text, and cannot be handed on", file.to_string_lossy()))
+            })
+        };
+        let mut options = Vec::new();
+        if let Some(file) = self.config.file() {
+            options.extend(["--config".to_owned(), whole(&file)?]);
+        }
+        for file in &self.tools {
+            options.extend(["--tools".to_owned(), whole(file)?]);
+        }
+        options.extend(limits.options());
+        Launch::new(options)
+    }
+
+    /// The folder of what is kept.
+    pub(crate) fn store(&self) -> Result<Arc<Store>, Stop> {
+        self.config.store()
+    }
+
+    /// The files of which a host is made: the settings, their lock, and the components.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let settings = self.config.examine().0;
+        let named = settings.components.values().map(|component| settings.resolve(&component.path));
+        let lock = settings.lock_file();
+        self.config.file().into_iter().chain(lock).chain(named).chain(self.tools.iter().cloned()).collect()
+    }
+
     pub(crate) fn builder(&self) -> Result<Builder, Stop> {
         match self.examine()? {
             (builder, faults) if faults.is_empty() => Ok(builder),
@@ -212,7 +281,25 @@ impl SourceArgs {
 
     /// The host that is to be made of what fits, and what does not.
     pub(crate) fn examine(&self) -> Result<(Builder, Vec<settings::Fault>), Stop> {
-        let (settings, faults) = self.config.examine();
+        self.examine_with(|_| {})
+    }
+
+    /// The host for one that files a call and does not make it: nobody else is told of it, and no port is opened for it.
+    pub(crate) fn quiet_builder(&self) -> Result<Builder, Stop> {
+        match self.examine_with(|settings| settings.telemetry = settings::TelemetrySettings::default())? {
+            (builder, faults) if faults.is_empty() => Ok(builder),
+            (_, faults) => Err(Stop::faults(faults)),
+        }
+    }
+
+    /// Where results are that were cut.
+    pub(crate) fn artifacts(&self, store: &Store) -> Folder {
+        store.artifacts(&self.config.examine().0.artifacts)
+    }
+
+    fn examine_with(&self, change: impl FnOnce(&mut Settings)) -> Result<(Builder, Vec<settings::Fault>), Stop> {
+        let (mut settings, faults) = self.config.examine();
+        change(&mut settings);
         if faults.is_empty() && settings.components.is_empty() && self.tools.is_empty() {
             return Err(Stop::usage(format!(
                 "no tools are given; name components with `--tools FILE-OR-DIR`, or in `{}`",

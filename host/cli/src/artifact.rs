@@ -68,7 +68,7 @@ fn list(artifacts: &Folder, as_json: bool) -> Result<(), Stop> {
 }
 
 /// Prints an artifact. On a terminal, what would move the cursor is shown, not done.
-fn show(artifacts: &Folder, name: &str) -> Result<(), Stop> {
+pub(crate) fn show(artifacts: &Folder, name: &str) -> Result<(), Stop> {
     let mut file = artifacts.open(name).map_err(|error| failed(&error))?.ok_or_else(|| unknown(name))?;
     if std::io::stdout().is_terminal() {
         let mut text = Vec::new();

@@ -1,6 +1,7 @@
 //! `toolpost call TOOL`: one call, its result on standard output.
 
 pub(crate) mod arguments;
+mod background;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use toolpost::core::Wanted;
+use toolpost::core::catalog::settings::Span;
 use toolpost::core::tell::{Piece, Streaming};
-use toolpost::{Call, Content, Event, Outcome, Output, Sink, Told};
+use toolpost::{Call, Content, Event, Loaded, Outcome, Output, Sink, Told};
 
 use crate::args::{CallerArgs, LimitArgs, SourceArgs, load};
 use crate::ask::{self, Terminal};
@@ -35,19 +37,46 @@ pub(crate) struct CallArgs {
     key: Option<String>,
     #[command(flatten)]
     caller: CallerArgs,
+    /// Do not wait: print the id of a task that survives this command, for `toolpost task`
+    #[arg(long)]
+    background: bool,
+    /// Wait so long, and print the id of a task behind that [default span: that of the settings, 60s]
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, conflicts_with = "background")]
+    background_after: Option<Option<Span>>,
     /// Print the whole outcome as JSON: the result or the error, and what it took
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
+    if args.background || args.background_after.is_some() {
+        return background::run(args, verbose).await;
+    }
     let bar = print::spinner();
     let sink: Arc<dyn Sink> = Arc::new(Progress { bar: bar.clone(), verbose });
-    let terminal = Arc::new(Terminal::default());
+    let (terminal, as_json) = (Arc::new(Terminal::default()), args.json);
     let builder = args.source.builder()?.override_limits(args.limits.settings()).sink(sink).approver(terminal.clone());
     let builder = if verbose > 1 { builder.sink(Arc::new(toolpost::core::tell::Tracing)) } else { builder };
     let loaded = load(builder).await;
     terminal.answered_elsewhere(loaded.host.approval().asks_beside());
+    let call = asked(args, &loaded)?;
+    print::run(&bar, format!("calling {}", call.tool));
+    let unless = CancellationToken::new();
+    let interrupted = interrupt::politely(unless.clone(), {
+        let bar = bar.clone();
+        move |line| bar.suspend(|| print::note(line))
+    });
+    let call = Call { wanted: Wanted { unless: Some(unless), until: None }, ..call };
+    let outcome = read(loaded.host.stream(call), &bar, verbose).await?;
+    drop(interrupted);
+    bar.finish_and_clear();
+    let told = tell(&outcome, as_json, verbose);
+    loaded.host.flush().await;
+    told
+}
+
+/// The call, with its arguments read as its tool takes them.
+fn asked(args: CallArgs, loaded: &Loaded) -> Result<Call, Stop> {
     let arguments = match loaded.host.catalog().find(&args.tool) {
         Ok(tool) => args.arguments.read(&tool.parameters)?,
         // The host says what it knows of the name; nothing is read for a tool that is not there.
@@ -62,20 +91,8 @@ pub(crate) async fn run(args: CallArgs, verbose: u8) -> Result<Exit, Stop> {
     for fault in &loaded.faults {
         print::note(print::visible(&format!("warning: {fault}")));
     }
-    print::run(&bar, format!("calling {}", args.tool));
-    let unless = CancellationToken::new();
-    let interrupted = interrupt::politely(unless.clone(), {
-        let bar = bar.clone();
-        move |line| bar.suspend(|| print::note(line))
-    });
-    let wanted = Wanted { unless: Some(unless), until: None };
-    let call = Call { idempotency_key: args.key, wanted, ..args.caller.of(Call::new(&args.tool, arguments)) };
-    let outcome = read(loaded.host.stream(call), &bar, verbose).await?;
-    drop(interrupted);
-    bar.finish_and_clear();
-    let told = tell(&outcome, args.json, verbose);
-    loaded.host.flush().await;
-    told
+    let call = Call::new(args.tool, arguments);
+    Ok(Call { idempotency_key: args.key, ..args.caller.of(call) })
 }
 
 /// Shows on a terminal how far the tool is and what it hands out on the way, until the outcome is there. Where nobody takes in what is
@@ -138,7 +155,7 @@ pub(crate) fn whole(outcome: &Outcome) -> Value {
     whole
 }
 
-fn show(output: &Output) -> Result<(), Stop> {
+pub(crate) fn show(output: &Output) -> Result<(), Stop> {
     if output.content.is_empty() {
         match &output.value {
             Value::Null => {}

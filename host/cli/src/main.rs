@@ -31,6 +31,7 @@ mod lock;
 mod log;
 mod rules;
 mod show;
+mod task;
 
 use clap::Parser;
 
@@ -60,6 +61,8 @@ async fn main() -> std::process::ExitCode {
         Command::Artifact(args) => artifact::run(args).await,
         Command::Log(args) => log::run(args).await,
         Command::Show(args) => show::run(args).await,
+        Command::Task(args) => task::run(args, cli.verbose).await,
+        Command::TaskHost(args) => task::serve::run(args).await,
         Command::Breakers(args) => breakers::run(args).await,
         Command::Completions(args) => completions::run(&args),
     };
