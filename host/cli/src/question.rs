@@ -44,7 +44,10 @@ pub(crate) fn sheet(question: &Question, look: Look) -> String {
     };
     fact("caller", &caller(question));
     if !question.inside.is_empty() {
-        fact("through", &escaped(&[question.inside.as_slice(), &[question.tool.clone()]].concat().join(" > ")));
+        fact(
+            "through",
+            &escaped(&[question.inside.as_slice(), std::slice::from_ref(&question.tool)].concat().join(" > ")),
+        );
     }
     fact("powers", &if question.powers.is_empty() { "nothing".into() } else { escaped(&question.powers.join(", ")) });
     fact("digest", &escaped(&question.digest));
