@@ -217,7 +217,7 @@ impl Attempts {
         if call.tool.guards.retry.max_attempts > 1 {
             match last.take() {
                 Some((_, paid)) => paid.give_back(),
-                None => guarding.budgets.first_try_worked(&call.call.caller.id, &call.tool.name),
+                None => guarding.budgets.first_try_worked(&call.call.caller.id, &call.tool.key()),
             }
         }
     }
@@ -255,7 +255,7 @@ impl Attempts {
 
     fn purse(&mut self) -> Budget {
         let Attempts { call, guarding, purse, .. } = self;
-        purse.get_or_insert_with(|| guarding.budgets.of(&call.call.caller.id, &call.tool.name)).clone()
+        purse.get_or_insert_with(|| guarding.budgets.of(&call.call.caller.id, &call.tool.key())).clone()
     }
 
     /// Waits, then for a place; nothing when the caller goes meanwhile.

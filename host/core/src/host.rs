@@ -1,13 +1,15 @@
 //! The road of a call. Start reading here: [`Host::call`], and below it each stretch of the road in its order.
 
+mod level;
 mod made;
 
 use std::ops::ControlFlow;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
+use self::level::Level;
 use crate::attempts::{Admitted, Guarding};
 use crate::batch::{BatchSettings, Planned, Turn};
 use crate::call::{AcceptedCall, Call, Caller, PermittedCall};
@@ -29,17 +31,21 @@ use crate::tell::{Artifacts, CallError, ErrorKind, Outcome, Output, Trail, Voice
 
 /// A set of tools, and everything that is needed to run a call of one of them. A clone is the same host.
 #[derive(Clone)]
-pub struct Host {
-    rooms: Arc<RwLock<Arc<Rooms>>>,
-}
+pub struct Host(Arc<Level>);
 
 /// The way back to a host, for what must not keep it alive.
-#[derive(Clone, Debug)]
-pub(crate) struct HostRef(Weak<RwLock<Arc<Rooms>>>);
+#[derive(Clone)]
+pub(crate) struct HostRef(Weak<Level>);
+
+impl std::fmt::Debug for HostRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostRef(..)")
+    }
+}
 
 impl HostRef {
     pub(crate) fn host(&self) -> Option<Host> {
-        self.0.upgrade().map(|rooms| Host { rooms })
+        self.0.upgrade().map(Host)
     }
 }
 
@@ -72,11 +78,7 @@ enum Admission {
 
 impl Host {
     pub(crate) fn downgrade(&self) -> HostRef {
-        HostRef(Arc::downgrade(&self.rooms))
-    }
-
-    fn rooms(&self) -> Arc<Rooms> {
-        self.rooms.read().unwrap_or_else(PoisonError::into_inner).clone()
+        HostRef(Arc::downgrade(&self.0))
     }
 
     /// Takes over what another host is made of: its tools, limits, access, checks and listeners, all at once.
@@ -86,7 +88,7 @@ impl Host {
     /// ones: a call that runs takes one of the new limit's.
     pub fn replace(&self, by: &Host) {
         let by = by.rooms();
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self.ground();
         for tool in rooms.catalog.tools() {
             tool.guards.retire();
         }
@@ -282,9 +284,9 @@ impl Rooms {
         }
 
         let asked = Instant::now();
-        let (name, caller, around) = (&call.tool.name, &call.call.caller, call.call.inside.as_ref());
+        let (key, caller, around) = (call.tool.key(), &call.call.caller, call.call.inside.as_ref());
         trail.bill = Some(self.accounts.open(&self.budgets, caller, call.tool.guards.price, around.is_some())?);
-        self.guarding.rates.admit(asked, name, &caller.id, &call.tool.guards.rate)?;
+        self.guarding.rates.admit(asked, &key, &caller.id, &call.tool.guards.rate)?;
         let deadline = Deadline::new(
             asked,
             call.tool.limits.call_time_max,
@@ -384,7 +386,7 @@ impl Rooms {
     /// Waits until the earlier calls of its batch are out of its way.
     async fn turn_of(&self, call: &PermittedCall, turn: &Turn, trail: &mut Trail) -> Result<(), CallError> {
         let came = Instant::now();
-        turn.comes(Planned::of(call, turn.classes(), &self.catalog).await).await?;
+        turn.comes(Planned::of(call, turn.classes(), self.catalog.seen_by(&call.tool)).await).await?;
         trail.report.turn = came.elapsed();
         Ok(())
     }

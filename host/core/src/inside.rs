@@ -203,7 +203,7 @@ pub(crate) fn judge(call: &AcceptedCall, slots: &Slots) -> Result<(), CallError>
         );
         return refuse(ErrorKind::Busy, format!("{words}; wait for some of them first"));
     }
-    let same = |around: &PermittedCall| around.tool.name == call.tool.name && around.arguments == call.arguments;
+    let same = |around: &PermittedCall| around.tool.is(&call.tool) && around.arguments == call.arguments;
     if inside.outwards().any(same) {
         let words = format!("this call would be inside of itself: {}", chain(inside, call));
         return refuse(ErrorKind::RepeatedCall, format!("{words}; call it with other arguments, or not at all"));

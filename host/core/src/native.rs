@@ -166,6 +166,7 @@ impl Native {
             // The host cannot look into a function of its own program, and so cannot hold it to grants.
             grants: Grants::default(),
             origin: Origin::Native,
+            set: None,
             runner: Arc::new(Function(function)),
         }
     }

@@ -400,6 +400,7 @@ impl Component {
             limits: base.limits.with(&settings.limits),
             guards: base.guards.clone().with(&settings.guard),
             grants,
+            set: None,
             origin: Origin::Component {
                 component: self.name.clone(),
                 digest: self.digest.clone(),

@@ -47,13 +47,13 @@ impl Begun {
     pub(super) fn begin(of: &Attempts, number: u32, slot: Slot, is_hedge: bool) -> Result<Begun, CallError> {
         let Attempts { call, guarding, host, retries, deadline, trail, ticket, leaves, .. } = of;
         let tool = &call.tool;
-        let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.name.as_str()));
+        let key = tool.guards.breaker_key.get_or_init(|| breaker::Key::tool(tool.key()));
         let breaker = tool.guards.watching(key, &guarding.breakers, tool.limits.attempt_time_max);
         let permit =
             breaker.as_ref().map(Breaker::acquire).transpose().map_err(|rejection| rejection.into_error(key))?;
         let started = Instant::now();
         let ends = deadline.at.min(after(started, tool.limits.attempt_time_max));
-        let (teller, host) = (trail.teller.clone(), host.downgrade());
+        let (teller, host) = (trail.teller.clone(), host.of_tool(tool).downgrade());
         let seat = Seat::new(slot);
         let tree = call.call.inside.as_ref().map(|around| around.tree().clone()).unwrap_or_default();
         let ties = Ties { host, retries: retries.clone(), seat: seat.clone(), leaves: leaves.clone(), tree };

@@ -53,7 +53,7 @@ impl Host {
     /// Dropping the future leaves nothing behind.
     pub async fn planned(&self, call: &Call, classes: &Classes) -> Planned {
         match self.accepted(call.clone()) {
-            Ok(accepted) => Planned::of(&accepted, classes, &self.catalog()).await,
+            Ok(accepted) => Planned::of(&accepted, classes, self.catalog().seen_by(&accepted.tool)).await,
             Err(_) => Planned::refused(&call.tool),
         }
     }

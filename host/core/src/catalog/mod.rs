@@ -16,6 +16,7 @@ mod accept;
 
 // Which of them are meant
 mod selection;
+mod set;
 
 // What the operator says
 pub mod grants;
@@ -29,6 +30,7 @@ pub use self::cast::Cast;
 use self::grants::Grants;
 pub use self::hidden::SecretArguments;
 pub use self::selection::{Selection, ToolLabel};
+pub use self::set::{SetName, ToolSet};
 pub use self::tool::{Base, Origin, Tool};
 use crate::guard::Guards;
 use crate::guard::slot::{ComponentRoom, Need, ToolRoom};
@@ -43,6 +45,8 @@ pub struct Catalog {
     tools: Arc<BTreeMap<String, Arc<Tool>>>,
     /// The components with a tool that runs alone.
     exclusive: Arc<BTreeSet<String>>,
+    /// The name of the set that stands above another catalog, and that one.
+    below: Option<(SetName, Arc<Catalog>)>,
 }
 
 /// A tool cannot have its name.
@@ -103,19 +107,17 @@ impl Catalog {
         }
         let tools = Arc::make_mut(&mut self.tools);
         tools.insert(tool.name.clone(), Arc::new(tool));
-        follow(tools);
+        follow(tools, None);
         Ok(())
     }
 
     /// What a call of the tool needs in order to run, beside the other tools.
     pub(crate) fn need(&self, tool: &Tool) -> Need {
         let Guards { parallel, waiting, exclusive, .. } = tool.guards;
-        let component = match &tool.origin {
-            Origin::Component { component, .. } if self.exclusive.contains(component) => Some(component),
-            _ => None,
-        };
+        let component = if self.exclusive.is_empty() { None } else { tool.component_key() }
+            .filter(|key| self.exclusive.contains(key));
         let parallel = if exclusive { Some(1) } else { parallel };
-        let room = || ToolRoom { name: tool.name.as_str().into(), parallel, waiting };
+        let room = || ToolRoom { name: tool.key().into(), parallel, waiting };
         Need {
             tool: (parallel.is_some() || waiting.is_some()).then(room),
             component: component.map(|name| ComponentRoom { name: name.as_str().into(), alone: exclusive }),
@@ -140,7 +142,7 @@ impl Catalog {
         let tools = self.tools.iter().filter(|(_, tool)| is_other(tool));
         let tools = tools.map(|(name, tool)| (name.clone(), tool.clone())).collect();
         let exclusive = self.exclusive.iter().filter(|name| *name != component).cloned().collect();
-        Catalog { tools: Arc::new(tools), exclusive: Arc::new(exclusive) }
+        Catalog { tools: Arc::new(tools), exclusive: Arc::new(exclusive), below: self.below.clone() }
     }
 
     /// The tool of that name, if there is one.
@@ -177,12 +179,12 @@ impl Catalog {
 }
 
 /// A tool that calls others can do what they can. So it reaches as far as the farthest of them, and that one as far as those
-/// that it calls, until nothing changes any more.
-fn follow(tools: &mut BTreeMap<String, Arc<Tool>>) {
+/// that it calls, until nothing changes any more. Only tools of that set are looked at.
+fn follow(tools: &mut BTreeMap<String, Arc<Tool>>, set: Option<&SetName>) {
     loop {
         let reach =
             |caller: &Tool| tools.values().filter(|tool| caller.grants.calls(&tool.name)).map(|tool| tool.effect).max();
-        let callers = tools.values().filter(|tool| !tool.grants.tools.is_empty());
+        let callers = tools.values().filter(|tool| tool.set.as_ref() == set && !tool.grants.tools.is_empty());
         let further = callers.filter_map(|tool| Some((tool, reach(tool)?))).find(|(tool, reach)| tool.reach < *reach);
         let Some((name, reach)) = further.map(|(tool, reach)| (tool.name.clone(), reach)) else { return };
         if let Some(tool) = tools.get_mut(&name).map(Arc::make_mut) {

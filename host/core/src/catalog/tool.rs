@@ -11,6 +11,7 @@ use super::grants::Grants;
 use super::hidden::SecretArguments;
 use super::schema;
 use super::selection::ToolLabel;
+use super::set::SetName;
 use super::shape::{Field, Shape};
 use crate::effect::EffectClass;
 use crate::guard::Guards;
@@ -52,6 +53,8 @@ pub struct Tool {
     pub grants: Grants,
     /// Where it comes from.
     pub origin: Origin,
+    /// The set that has brought it along, where it is none of the host's own.
+    pub set: Option<SetName>,
     /// What runs it.
     pub runner: Arc<dyn Runner>,
 }

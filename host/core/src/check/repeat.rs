@@ -173,7 +173,7 @@ impl Remembered {
     /// # Errors
     /// [`ErrorKind::RepeatedCall`]: it was made too often.
     pub(crate) fn judge(&mut self, call: &AcceptedCall) -> Result<Option<String>, CallError> {
-        let hash = hash(&[call.tool.name.as_bytes(), call.arguments_hash()]);
+        let hash = hash(&[call.tool.key().as_bytes(), call.arguments_hash()]);
         self.call = Some(hash);
         let RepeatSettings { ask, refuse, .. } = self.settings;
         let times = lock(&self.session).times(hash, At::Begin);

@@ -304,7 +304,7 @@ fn key(call: &AcceptedCall) -> Key {
     };
     match &tool.origin {
         Origin::Component { digest, function, .. } => [digest, function].map(|part| add(part.as_bytes())),
-        Origin::Native => ["native", &tool.name].map(|part| add(part.as_bytes())),
+        Origin::Native => ["native", &tool.key()].map(|part| add(part.as_bytes())),
     };
     add(&serde_json::to_vec(&tool.grants).unwrap_or_default());
     add(&(tool.secrets.len() as u64).to_le_bytes());

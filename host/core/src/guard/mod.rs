@@ -127,6 +127,11 @@ impl Guards {
         }
     }
 
+    /// The same guards of a tool that has another key.
+    pub(crate) fn renamed(self) -> Self {
+        Guards { breaker_key: OnceLock::new(), tool_id: OnceLock::new(), latencies: Arc::default(), ..self }
+    }
+
     /// The breaker that watches this by the tool's settings, if there is one.
     pub(crate) fn watching(&self, key: &Key, breakers: &Registry, attempt_time_max: Duration) -> Option<Arc<Breaker>> {
         match &self.breaker {

@@ -1,7 +1,8 @@
 //! What is a host made of? Each room has a default, and one verb that sets it.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
+use super::level::Level;
 use super::{Host, Rooms};
 use crate::attempts::Guarding;
 use crate::batch::BatchSettings;
@@ -38,7 +39,7 @@ impl Host {
             voice: Arc::default(),
             batches: BatchSettings::default(),
         };
-        Host { rooms: Arc::new(RwLock::new(Arc::new(rooms))) }
+        Host(Arc::new(Level::Ground(RwLock::new(Arc::new(rooms)))))
     }
 
     /// Sets what all calls together may use.
@@ -120,7 +121,7 @@ impl Host {
     }
 
     fn with(self, change: impl FnOnce(&mut Rooms)) -> Self {
-        change(Arc::make_mut(&mut self.rooms.write().unwrap_or_else(PoisonError::into_inner)));
+        change(Arc::make_mut(&mut self.ground()));
         self
     }
 }

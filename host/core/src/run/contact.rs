@@ -58,7 +58,7 @@ impl Attempt {
     /// sent is written down by [`Attempt::refuse`] with this error.
     pub fn contact(&self, authority: &str) -> Result<Contact, CallError> {
         let tool = &self.call.tool;
-        let key = Key::egress(tool.name.as_str(), authority);
+        let key = Key::egress(tool.key(), authority);
         // By way of the host, so that attempts which send nothing carry nothing for it.
         let breakers = self.ties.host.host().map(|host| host.breakers());
         let breaker = breakers.and_then(|all| tool.guards.watching(&key, &all, tool.limits.attempt_time_max));

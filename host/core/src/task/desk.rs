@@ -139,6 +139,21 @@ impl Tasks {
         Tasks { scope: scope.into(), under: version.into(), ..self }
     }
 
+    /// The tasks of tools that a set of that name has brought along, in the same store.
+    pub(crate) fn of_set(&self, name: &str) -> Self {
+        Tasks {
+            book: self.book.clone(),
+            lease: self.lease.clone(),
+            wake: Notify::new(),
+            fewer: Notify::new(),
+            ids: Ids::default(),
+            settings: self.settings.clone(),
+            scope: format!("{}\nset {name}", self.scope).into(),
+            under: self.under.clone(),
+            line: Mutex::default(),
+        }
+    }
+
     /// Sets how long a host has its tasks that says nothing. It says that it lives three times as often.
     #[must_use]
     pub fn with_lease(self, lease: Duration) -> Self {

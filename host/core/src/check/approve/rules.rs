@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::matcher::{Need, Place, Test};
 use super::question::literal;
 use crate::call::{AcceptedCall, Caller};
-use crate::catalog::Origin;
+use crate::catalog::{Origin, SetName};
 use crate::check::authorize::{self, Pattern};
 use crate::effect::{Effect, EffectClass, Intent};
 
@@ -229,7 +229,7 @@ impl<'c> Subject<'c> {
     pub fn of(call: &'c AcceptedCall) -> Self {
         let digest = match &call.tool.origin {
             Origin::Component { digest, .. } => digest,
-            Origin::Native => NATIVE,
+            Origin::Native => call.tool.set.as_ref().map_or(NATIVE, SetName::native_digest),
         };
         let (tool, effect) = (call.tool.name.as_str(), call.tool.effect);
         Subject { tool, digest, effect, caller: &call.call.caller, arguments: &call.arguments, does: None }

@@ -82,7 +82,7 @@ impl RecordKey {
             (KeyFrom::Arguments, Some(first)) => Fingerprint(*first),
             _ => Fingerprint::of(arguments),
         };
-        let key = RecordKey(format!("v1/{}/{strategy}/{}", call.tool.name, base32(&hash)).into());
+        let key = RecordKey(format!("v1/{}/{strategy}/{}", call.tool.key(), base32(&hash)).into());
         Ok(Some((key, fingerprint)))
     }
 
