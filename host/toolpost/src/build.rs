@@ -7,6 +7,7 @@ mod components;
 mod kv;
 mod listeners;
 mod said;
+mod sets;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -291,6 +291,31 @@ impl Settings {
         }
     }
 
+    /// What they say of tools, for a set of them above a host: of all else counts what that host's settings say.
+    pub(crate) fn of_set(self, host: &Settings) -> Self {
+        let resolved = |from: &SecretSettings| match from {
+            SecretSettings::File(file) => SecretSettings::File(host.resolve(file)),
+            other => other.clone(),
+        };
+        let Settings { limits, guard, kv, sql, components, file, digest, base, written, lines, .. } = self;
+        let cast = self.host.cast.or(host.host.cast);
+        Settings {
+            host: HostSettings { cast, cache: host.cache_dir(), ..host.host.clone() },
+            secrets: host.secrets.iter().map(|(name, from)| (name.clone(), resolved(from))).collect(),
+            limits,
+            guard,
+            kv,
+            sql,
+            components,
+            file,
+            digest,
+            base,
+            written,
+            lines,
+            ..Settings::default()
+        }
+    }
+
     /// The folder where compiled code is kept.
     #[must_use]
     pub fn cache_dir(&self) -> Option<PathBuf> {

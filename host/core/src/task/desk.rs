@@ -148,6 +148,7 @@ impl Tasks {
             fewer: Notify::new(),
             ids: Ids::default(),
             settings: self.settings.clone(),
+            leave: Leave::default(),
             scope: format!("{}\nset {name}", self.scope).into(),
             under: self.under.clone(),
             line: Mutex::default(),
