@@ -178,8 +178,10 @@ fn attempt(event: &Value, call: &Logged) -> Line {
 
 fn ended(event: &Value, call: &Logged) -> Line {
     let mut below = Vec::new();
-    if event.get("waited_ms").and_then(Value::as_f64).is_some_and(|waited| waited >= 1.0) {
-        below.push(format!("waited {} for a place", milliseconds(event, "waited_ms")));
+    for (key, what) in [("turn_ms", "its turn in the batch"), ("waited_ms", "a place")] {
+        if event.get(key).and_then(Value::as_f64).is_some_and(|waited| waited >= 1.0) {
+            below.push(format!("waited {} for {what}", milliseconds(event, key)));
+        }
     }
     for effect in list(event, "effects") {
         let [fate, action, target] = ["fate", "action", "target"].map(|key| print::words(text(effect, key)));
@@ -310,7 +312,7 @@ mod tests {
                 json!({"at_ms": 1.0, "event": "attempt_started", "number": 1}),
                 json!({"at_ms": 2.0, "event": "effect", "effect": effect}),
                 json!({"at_ms": 3.0, "event": "retry", "after_ms": 1500.0, "budget_left": 486}),
-                json!({"at_ms": 4.0, "event": "ended", "stage": "run", "unlisted": 7,
+                json!({"at_ms": 4.0, "event": "ended", "stage": "run", "unlisted": 7, "turn_ms": 200.0, "waited_ms": 0.1,
                     "inside": [{"call": "call_1", "tool": "files_write", "effects": 1, "reach": "writes"}],
                     "effects": [{"action": "files.write", "target": "notes/a.txt", "fate": "indeterminate"}]}),
             ],
@@ -320,6 +322,7 @@ mod tests {
                 "  +2.00 ms    effect            files.write notes/a.txt",
                 "  +3.00 ms    waits             for 1.5 s, then again (486 tokens left for retries)",
                 "  +4.00 ms    timed_out         at run",
+                "                                waited 200 ms for its turn in the batch",
                 "                                indeterminate: files.write notes/a.txt",
                 "                                called files_write (call_1): 1 effect, as far as writes",
                 "                                7 more events were not kept",

@@ -184,6 +184,9 @@ impl Record {
         let mut last = Map::new();
         let mut add = |key: &str, value: Value| last.insert(key.into(), value);
         add("event", "ended".into());
+        if !report.turn.is_zero() {
+            add("turn_ms", json!(milliseconds(report.turn)));
+        }
         if !report.waited.is_zero() {
             add("waited_ms", json!(milliseconds(report.waited)));
         }
