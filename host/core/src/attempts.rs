@@ -32,7 +32,7 @@ use crate::tell::{CallError, ErrorKind, Event, Herald, Outcome, Output, Report, 
 
 /// What all calls of a host share while they run.
 pub(crate) struct Guarding {
-    pub(crate) slots: Slots,
+    pub(crate) slots: Arc<Slots>,
     pub(crate) rates: Rates,
     pub(crate) breakers: Arc<Registry>,
     pub(crate) herald: Arc<Herald>,
@@ -44,7 +44,7 @@ impl Guarding {
     pub(crate) fn new(limits: HostLimits) -> Self {
         let herald = Arc::new(Herald::default());
         Guarding {
-            slots: Slots::new(limits),
+            slots: Arc::new(Slots::new(limits)),
             rates: Rates::new(Instant::now()),
             breakers: Arc::new(Registry::new(herald.clone())),
             herald,
@@ -72,7 +72,8 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    pub(crate) async fn outcome(self, host: Host, trail: Trail) -> Outcome {
+    /// Makes its attempts.
+    pub(crate) fn outcome(self, host: Host, trail: Trail) -> impl Future<Output = Outcome> + Send {
         let Admitted { call, guarding, deadline, need, slot, ticket } = self;
         let retries = call.call.inside.as_ref().map(|around| around.retries().clone()).unwrap_or_default();
         let (reached, caller, purse, last) = (Fence::Nothing, None, None, None);
@@ -93,9 +94,9 @@ impl Admitted {
             leaves,
         };
         if attempts.call.tool.effect.may_change() {
-            attempts.detached(slot).await
+            Either::Left(attempts.detached(slot))
         } else {
-            attempts.until_the_end(slot).await
+            Either::Right(attempts.until_the_end(slot))
         }
     }
 }
@@ -127,31 +128,38 @@ struct Attempts {
 
 impl Attempts {
     /// What may change the world is not stopped half way because its caller went away: it runs in a task of its own.
-    async fn detached(mut self, slot: Slot) -> Outcome {
+    fn detached(mut self, slot: Slot) -> impl Future<Output = Outcome> + Send {
         let call = self.call.clone();
-        let (_present, caller) = oneshot::channel();
+        let (present, caller) = oneshot::channel();
         self.caller = Some(caller);
         let span = self.trail.span.clone();
-        tokio::spawn(span.around(self.until_the_end(slot))).await.unwrap_or_else(|error| {
-            let error = crate::bug!(Stage::Run, "the task of an attempt: {error}");
-            Outcome {
-                call: call.call.id.clone(),
-                tool: call.tool.name.clone(),
-                result: Err(error),
-                report: Report::default(),
-            }
-        })
+        let running = tokio::spawn(span.around(self.until_the_end(slot)));
+        async move {
+            let _present = present;
+            running.await.unwrap_or_else(|error| {
+                let error = crate::bug!(Stage::Run, "the task of an attempt: {error}");
+                Outcome {
+                    call: call.call.id.clone(),
+                    tool: call.tool.name.clone(),
+                    result: Err(error),
+                    report: Report::default(),
+                }
+            })
+        }
     }
 
     /// All attempts, and what is kept of their end.
-    async fn until_the_end(mut self, slot: Slot) -> Outcome {
-        let result = self.one_after_the_other(slot).await;
-        let Attempts { call, trail, ticket, reached, .. } = self;
-        let result = match ticket {
-            Some(ticket) => ticket.settle(&call.tool.guards.idempotency, result, reached).await,
-            None => result,
-        };
-        trail.end(result).await
+    #[expect(clippy::manual_async_fn, reason = "what waits would keep what it was called with twice")]
+    fn until_the_end(mut self, slot: Slot) -> impl Future<Output = Outcome> + Send {
+        async move {
+            let result = self.one_after_the_other(slot).await;
+            let Attempts { call, trail, ticket, reached, .. } = self;
+            let result = match ticket {
+                Some(ticket) => ticket.settle(&call.tool.guards.idempotency, result, reached).await,
+                None => result,
+            };
+            trail.end(result).await
+        }
     }
 
     /// One attempt after the other, until one succeeds or none may follow.
@@ -263,7 +271,8 @@ impl Attempts {
         let Attempts { call, guarding, deadline, need, caller, .. } = self;
         let next = pin!(async {
             sleep(wait).await;
-            guarding.slots.take(need, call.call.inside.as_ref().map(Inside::around).as_ref(), *deadline).await
+            let around = call.call.inside.as_ref().map(Inside::around);
+            guarding.slots.take(need, around.as_ref(), &call.call.caller, *deadline).await
         });
         let gone = pin!(async {
             let gone = async {

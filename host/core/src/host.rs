@@ -23,6 +23,7 @@ use crate::guard::breaker::Registry;
 use crate::guard::cache::{Asked, ResultCache};
 use crate::guard::replay::{Claimed, Ledger};
 use crate::guard::retry::Fence;
+use crate::guard::slot::Slots;
 use crate::guard::usage::{Accounts, BudgetSettings, Usage};
 use crate::inside::{self, Inside};
 use crate::secret::Secrets;
@@ -178,6 +179,12 @@ impl Host {
         self.rooms().guarding.slots.in_use()
     }
 
+    /// The places of its calls, for an operator.
+    #[must_use]
+    pub fn places(&self) -> Arc<Slots> {
+        self.rooms().guarding.slots.clone()
+    }
+
     /// Waits until all that was told of its calls is where it goes, for a program that is about to end. The wait is bounded.
     ///
     /// # Cancel safety
@@ -199,30 +206,36 @@ impl Host {
     /// Dropping the future cancels the call. A tool that only computes or reads is stopped with it; an attempt of a tool
     /// that may change something goes on to its own end, so that nobody is left with half of an effect, and is not followed
     /// by another one. A call inside of another one ends with the attempt around it in any case.
-    pub async fn call(&self, call: Call) -> Outcome {
+    pub fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send + '_ {
         let around = call.inside.clone().map(|around| (around, call.id.clone(), call.tool.clone()));
-        let road = pin!(self.clone().walk(call));
-        match around {
-            None => road.await,
-            Some((around, id, tool)) => around.bound(id, tool, road).await,
+        async move {
+            let road = pin!(self.clone().walk(call));
+            match around {
+                None => road.await,
+                Some((around, id, tool)) => around.bound(id, tool, road).await,
+            }
         }
     }
 
     /// The road itself.
-    pub(crate) async fn walk(self, call: Call) -> Outcome {
-        let rooms = self.rooms();
-        let voice = call.task.as_ref().map_or_else(|| rooms.voice.clone(), |task| task.hears(&rooms.voice));
-        let mut trail = Trail::start(&call, rooms.catalog.get(&call.tool), voice, rooms.artifacts.clone());
-        let span = trail.span.clone();
-        let wanted = call.wanted.clone();
-        let admission = {
-            let admitting = pin!(span.around(rooms.admit(call, &mut trail)));
-            if wanted.is_always() { admitting.await } else { wanted.while_it_is(admitting).await }
-        };
-        match admission {
-            Ok(Admission::Run(admitted)) => span.around(admitted.outcome(self, trail)).await,
-            Ok(Admission::Answered(output)) => trail.end(Ok(output)).await,
-            Err(error) => trail.end(Err(error)).await,
+    #[expect(clippy::manual_async_fn, reason = "what waits would keep what it was called with twice")]
+    pub(crate) fn walk(self, call: Call) -> impl Future<Output = Outcome> + Send {
+        async move {
+            let rooms = self.rooms();
+            let voice = call.task.as_ref().map_or_else(|| rooms.voice.clone(), |task| task.hears(&rooms.voice));
+            let mut trail = Trail::start(&call, rooms.catalog.get(&call.tool), voice, rooms.artifacts.clone());
+            let span = trail.span.clone();
+            let wanted = call.wanted.clone();
+            // A future of its own: what waits holds room for the longest part of its road, not for all of them.
+            let admitted = async {
+                let admitting = pin!(span.around(rooms.admit(call, &mut trail)));
+                if wanted.is_always() { admitting.await } else { wanted.while_it_is(admitting).await }
+            };
+            match admitted.await {
+                Ok(Admission::Run(admitted)) => span.around(admitted.outcome(self, trail)).await,
+                Ok(Admission::Answered(output)) => trail.end(Ok(output)).await,
+                Err(error) => trail.end(Err(error)).await,
+            }
         }
     }
 }
@@ -244,6 +257,7 @@ impl Rooms {
                 tool.guards.follow(&before.guards);
             }
         }
+        self.guarding.slots.share_by(guarding.slots.shares());
         self.guarding.slots.resize(guarding.slots.limits());
         self.cache.resize(cache.bytes_max());
         let voice = Arc::new(voice.beside(&self.voice));
@@ -296,13 +310,13 @@ impl Rooms {
         let need = self.catalog.need(&call.tool);
         // Before the place: twins that wait must not hold those that their leader needs. But what would find no place is not
         // written down first.
-        let has_room = || self.guarding.slots.look(&need, around.map(Inside::around).as_ref());
+        let has_room = || self.guarding.slots.look(&need, around.map(Inside::around).as_ref(), caller, deadline);
         let ticket = match self.ledger.claim(&call, deadline.at, &mut trail.report, has_room).await? {
             Claimed::Ticket(ticket) => Some(ticket),
             Claimed::Unkeyed => None,
             Claimed::Answered(output) => return Ok(Admission::Answered(output)),
         };
-        let slot = self.guarding.slots.take(&need, around.map(Inside::around).as_ref(), deadline).await;
+        let slot = self.guarding.slots.take(&need, around.map(Inside::around).as_ref(), caller, deadline).await;
         trail.report.waited = asked.elapsed();
         match (slot, ticket) {
             (Ok(slot), ticket) => {
@@ -357,7 +371,7 @@ impl Rooms {
                 }
             };
             let again = Call { arguments: edited.clone().into(), ..before.call.clone() };
-            match self.check(again, trail).await {
+            match Box::pin(self.check(again, trail)).await {
                 Ok((call, doubt)) => (accepted, said) = (call, Said { doubt, edited: Some(edited), fault: None }),
                 // Whoever mistyped is asked again, and told so.
                 Err(error) if error.kind == ErrorKind::InvalidArguments => {

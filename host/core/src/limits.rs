@@ -91,14 +91,19 @@ impl Limits {
 pub struct HostLimits {
     /// Calls that run at once; 64 by default.
     pub max_parallel: usize,
-    /// Calls that may wait for a place; 1,024 by default. One more is refused as `Busy`.
+    /// Calls that may wait for a place; 1,024 by default. Of one more than that, the last of whoever has most is refused as
+    /// `Busy`.
     pub max_waiting: usize,
+    /// How long a call waits for a place; 30 s by default. Then it is refused as `Busy`. One that waits for room in its own tool
+    /// may wait on.
+    #[serde(rename = "max_wait_ms", serialize_with = "milliseconds")]
+    pub max_wait: Duration,
     /// How many calls may be inside of one another; 8 by default. One that is deeper is refused.
     pub max_depth: usize,
 }
 
 impl Default for HostLimits {
     fn default() -> Self {
-        HostLimits { max_parallel: 64, max_waiting: 1_024, max_depth: 8 }
+        HostLimits { max_parallel: 64, max_waiting: 1_024, max_wait: Duration::from_secs(30), max_depth: 8 }
     }
 }

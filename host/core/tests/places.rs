@@ -118,7 +118,7 @@ async fn one_call_more_than_may_wait_is_told_to_come_back() {
                 error.message,
                 "2 calls run and 3 wait already; call again later, or raise `host.max_parallel` or `host.max_waiting`"
             );
-            assert_eq!(error.retry_after, Some(Duration::from_secs(1)));
+            assert!(error.retry_after.is_some_and(|after| (1_000..=1_250).contains(&after.as_millis())), "{error:?}");
             assert!(outcome.report.attempts.is_empty());
         }
         assert_eq!(host.in_use(), (0, 0), "{class:?}");

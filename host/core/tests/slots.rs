@@ -131,7 +131,7 @@ async fn one_call_more_than_may_wait_for_its_tool_is_told_to_come_back() {
         error.message,
         "2 calls of `two` run and 3 wait already; call again later, or raise `guard.parallel` or `guard.waiting`"
     );
-    assert_eq!(error.retry_after, Some(Duration::from_secs(1)));
+    assert!(error.retry_after.is_some_and(|after| (1_000..=1_250).contains(&after.as_millis())), "{error:?}");
     assert!(outcomes[..5].iter().all(|outcome| outcome.result.is_ok()));
     assert!(call(&host, "two", 6, 1).await.result.is_ok(), "busy is not for ever");
 }

@@ -156,6 +156,7 @@ async fn a_call_waits_for_a_place_no_longer_than_it_may_take() {
         let error = outcome.result.unwrap_err();
         assert_eq!((error.kind, error.stage), (ErrorKind::TimedOut, Stage::Guard), "{class:?}");
         assert_eq!(error.message, "no place came free within 10s; call again later, or raise `limits.call_time`");
+        assert!(error.retry_after.is_some());
         assert_eq!((outcome.report.time, outcome.report.waited), (seconds(10), seconds(10)));
         assert_eq!((*ran.lock().unwrap(), host.in_use()), (0, (0, 0)));
     }

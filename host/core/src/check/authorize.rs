@@ -122,7 +122,7 @@ impl JsonSchema for Pattern {
 }
 
 /// The pattern that everything fits.
-pub(super) fn anything() -> Vec<Pattern> {
+pub(crate) fn anything() -> Vec<Pattern> {
     Pattern::new("*").into_iter().collect()
 }
 
@@ -163,7 +163,7 @@ impl AccessRule {
 }
 
 /// Whether one of the patterns means the caller, by id or by group. An id that calls itself a group is none.
-pub(super) fn means(callers: &[Pattern], Caller { id, groups, .. }: &Caller) -> bool {
+pub(crate) fn means(callers: &[Pattern], Caller { id, groups, .. }: &Caller) -> bool {
     let by_id = |pattern: &Pattern| !id.starts_with(GROUP) && pattern.fits(id);
     callers.iter().any(|pattern| by_id(pattern) || groups.iter().any(|group| pattern.fits_group(group)))
 }

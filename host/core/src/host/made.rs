@@ -13,6 +13,7 @@ use crate::check::authorize::Access;
 use crate::check::repeat::{RepeatSettings, Repetition};
 use crate::guard::cache::{CACHED_BYTES_MAX, ResultCache};
 use crate::guard::replay::Ledger;
+use crate::guard::slot::Shares;
 use crate::guard::usage::BudgetSettings;
 use crate::limits::HostLimits;
 use crate::secret::Secrets;
@@ -45,7 +46,17 @@ impl Host {
     /// Sets what all calls together may use.
     #[must_use]
     pub fn with_limits(self, limits: HostLimits) -> Self {
-        self.with(|rooms| rooms.guarding = Arc::new(Guarding::new(limits).heard_by(&rooms.voice)))
+        self.with(|rooms| {
+            let shares = rooms.guarding.slots.shares();
+            rooms.guarding = Arc::new(Guarding::new(limits).heard_by(&rooms.voice));
+            rooms.guarding.slots.share_by(shares);
+        })
+    }
+
+    /// Sets what part of its places callers get, while more calls come than can run.
+    #[must_use]
+    pub fn with_shares(self, shares: Shares) -> Self {
+        self.with(|rooms| rooms.guarding.slots.share_by(shares))
     }
 
     /// Sets who may use which tool.

@@ -302,7 +302,8 @@ impl Approval {
         });
         let (doubt, lasting) = (said.doubt.is_some(), self.rulebook.is_some());
         let why = Why { words, fault: said.fault.clone(), doubt, lasting };
-        self.ask(call, &why, rule, trail).await
+        // Boxed, because few calls are asked about, and each that waits for anything holds room for what it could come to.
+        Box::pin(self.ask(call, &why, rule, trail)).await
     }
 
     /// Asks, and says what comes of the answer.

@@ -2,9 +2,20 @@
 //!
 //! A call needs a place in its host, and perhaps its tool's leave: where only so many calls of the tool may run at once
 //! (`guard.parallel`), or where one of its component's tools runs alone (`guard.exclusive`). It gets all of it at once or
-//! nothing, in the order of asking.
+//! nothing. Who waits gets it in this order:
+//! - **callers take turns** ([`fair`]), by weight: whoever has had least goes first, however many calls others have in the
+//!   line. A caller is an id, whatever the session: sessions are named by callers, and who named more of them would get more.
+//!   A call counts as one, however long it takes. Those who wait for a tool's leave take turns for that among themselves, and
+//!   are held up nowhere else ([`lanes`]);
+//! - **the calls of a caller** go in the order of asking, unless so many wait that they would all come too late ([`queue`]).
 //!
-//! **Why nobody waits for ever.** Whoever waits holds nothing, except what the calls around it hold. So a circle of calls
+//! **When more come than can run.** The line is bounded, for the host and for a tool; who has most of it makes way for others
+//! ([`bounds`]). A call waits for a place no longer than `host.max_wait`, and not at all where that would clearly be in vain. Of a
+//! flood, those are served that came last, soon; the others are told to come back, and when: as long as the line ahead of them
+//! takes at the pace at which it moves ([`pace`]).
+//!
+//! **Why nobody waits for ever.** Turns come round ([`fair`]), and no wait is without an end. But a call that waits may hold
+//! up those that wait for it: whoever waits holds nothing, except what the calls around it hold. So a circle of calls
 //! that wait for one another could only go through calls inside of calls, and these have three rules:
 //! 1. a call inside of another needs no further place: while the one around it waits, it runs in that one's place;
 //! 2. it goes before all calls that are less deep, because somebody holds something until it is done;
@@ -13,28 +24,46 @@
 //! By 3 and 1, a call that holds a leave waits at most for calls inside of itself, so every leave is given back; by 1 and 2
 //! the deepest call that waits for one is the first to get it.
 
+// Who has what
 mod room;
 mod seat;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+// Who waits, and whose turn it is
+mod callers;
+mod fair;
+mod lane;
+mod lanes;
+mod line;
+mod queue;
+mod share;
+
+// Who does not wait
+mod bounds;
+mod pace;
+mod refusal;
+
+#[cfg(test)]
+mod model;
+
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::seat::AWAY_MAX;
 pub(crate) use self::seat::Seat;
+pub use self::share::{ShareRule, Shares, WEIGHT_MAX};
 
-use self::room::Room;
-use crate::deadline::Deadline;
+use self::bounds::Refusal;
+use self::line::{Going, Line, depth};
+use self::queue::CallNumber;
+use self::refusal::{does_not_wait, made_way, no_room, waited_enough};
+use crate::call::Caller;
+use crate::deadline::{Deadline, after};
 use crate::limits::HostLimits;
-use crate::tell::{CallError, ErrorKind, Stage};
-
-/// When one who finds no room should come back.
-const COME_BACK: Duration = Duration::from_secs(1);
+use crate::tell::{CallError, Stage};
 
 /// What a call needs in order to run. Every call needs a place; nothing else is said of most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,33 +131,23 @@ pub struct Around {
     holds_leave: bool,
 }
 
-#[derive(Debug)]
-struct Line {
-    limits: HostLimits,
-    room: Room,
-    waiting: BTreeMap<Turn, Waiter>,
-    latest: u64,
-}
-
-/// First the deepest, among them the first to ask.
-type Turn = (Reverse<usize>, u64);
-
-#[derive(Debug)]
-struct Waiter {
-    need: Need,
-    around: Option<Around>,
-    goes: oneshot::Sender<Slot>,
-}
-
 /// One who waits; dropping it leaves the line.
 struct Waiting {
     line: Arc<Mutex<Line>>,
-    turn: Turn,
-    slot: oneshot::Receiver<Slot>,
+    call: CallNumber,
+    /// How long anybody waits for a place.
+    until: Instant,
+    slot: oneshot::Receiver<Told>,
 }
 
-/// Those whose turn it is. They are told when the line is not locked any more, because a slot that nobody takes goes back.
-type Going = Vec<(oneshot::Sender<Slot>, Slot)>;
+/// What one who waits is told.
+#[derive(Debug)]
+enum Told {
+    /// It goes.
+    Goes(Slot),
+    /// It makes way for another one, and may come back after so long.
+    MakesWay(Duration),
+}
 
 enum Asked {
     Goes(Slot),
@@ -139,25 +158,32 @@ impl Slots {
     /// As many places as the limits say.
     #[must_use]
     pub fn new(limits: HostLimits) -> Self {
-        let room = Room::new(limits.max_parallel);
-        let line = Line { limits, room, waiting: BTreeMap::new(), latest: 0 };
-        Slots { line: Arc::new(Mutex::new(line)), away: Arc::default() }
+        Slots { line: Arc::new(Mutex::new(Line::new(limits))), away: Arc::default() }
     }
 
     /// Whether there is room to run in, or to wait: what would be refused need not prepare for more.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when as many calls wait as may wait.
-    pub(crate) fn look(&self, need: &Need, around: Option<&Around>) -> Result<(), CallError> {
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when it may not wait.
+    pub(crate) fn look(
+        &self,
+        need: &Need,
+        around: Option<&Around>,
+        caller: &Caller,
+        deadline: Deadline,
+    ) -> Result<(), CallError> {
         let line = lock(&self.line);
-        let goes = around.is_some() || line.waiting.is_empty() && line.room.fits(need, around);
-        if goes { Ok(()) } else { line.too_long(need, 1).map_or(Ok(()), Err) }
+        if around.is_some() || line.lets_in(need, around) {
+            return Ok(());
+        }
+        line.may_wait(need, depth(around), caller, deadline).map(drop).map_err(|refusal| refuse(line, need, refusal))
     }
 
     /// Waits for room, no longer than until the deadline.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when as many calls wait as may wait, [`ErrorKind::TimedOut`] when no room came free.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when it may not wait, or no longer; [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut) when no room
+    /// came free by the deadline.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the line.
@@ -165,16 +191,25 @@ impl Slots {
         &self,
         need: &Need,
         around: Option<&Around>,
+        caller: &Caller,
         deadline: Deadline,
     ) -> Result<Slot, CallError> {
-        let mut waiting = match self.ask(need, around)? {
+        let mut waiting = match self.ask(need, around, caller, deadline)? {
             Asked::Goes(slot) => return Ok(slot),
             Asked::Waits(waiting) => waiting,
         };
-        match timeout_at(deadline.at, &mut waiting.slot).await {
-            Ok(Ok(slot)) => Ok(slot),
+        let until = waiting.until.min(deadline.at);
+        let mut told = timeout_at(until, &mut waiting.slot).await;
+        let gives_up = until < deadline.at && waiting.gives_up();
+        if told.is_err() && !gives_up {
+            told = timeout_at(deadline.at, &mut waiting.slot).await;
+        }
+        match told {
+            Ok(Ok(Told::Goes(slot))) => Ok(slot),
+            Ok(Ok(Told::MakesWay(retry_after))) => Err(made_way(need, retry_after)),
             Ok(Err(lost)) => Err(crate::bug!(Stage::Guard, "one who waits was forgotten: {lost}")),
-            Err(_) => Err(no_room(need, deadline)),
+            Err(_) if gives_up => Err(waited_enough(need, self.limits().max_wait, waiting.retry_after())),
+            Err(_) => Err(no_room(need, deadline, waiting.retry_after())),
         }
     }
 
@@ -183,8 +218,11 @@ impl Slots {
     /// # Cancel safety
     /// Dropping the future leaves the line.
     pub(crate) async fn take_again(&self, need: &Need) -> Option<Slot> {
-        let mut waiting = self.wait(Reverse(usize::MAX), need, None);
-        (&mut waiting.slot).await.ok()
+        let mut waiting = self.ask_again(need);
+        match (&mut waiting.slot).await {
+            Ok(Told::Goes(slot)) => Some(slot),
+            Ok(Told::MakesWay(_)) | Err(_) => None,
+        }
     }
 
     /// How many have left their places for a while.
@@ -199,7 +237,7 @@ impl Slots {
         let around = around.map(|around| Around { place: Weak::new(), ..around.clone() });
         let mut line = lock(&self.line);
         let is_free = line.waiting.is_empty() && line.room.fits(need, None);
-        is_free.then(|| line.room.enter(&self.line, need, around.as_ref()))
+        is_free.then(|| line.enter(&self.line, need, around.as_ref()))
     }
 
     /// Goes on with as many places as the limits say. Calls that run keep theirs, and count: where there are more of them
@@ -208,9 +246,20 @@ impl Slots {
         let mut line = lock(&self.line);
         line.limits = limits;
         line.room.resize(limits.max_parallel);
-        let going = line.whose_turn(&self.line);
+        let going = line.whose_turn(&self.line, None);
         drop(line);
         hand_over(going);
+    }
+
+    /// Goes on with these shares. Who waits keeps its weight until none of its calls waits.
+    pub fn share_by(&self, shares: Shares) {
+        lock(&self.line).shares = shares;
+    }
+
+    /// What part of the places callers get.
+    #[must_use]
+    pub fn shares(&self) -> Shares {
+        lock(&self.line).shares.clone()
     }
 
     /// What all calls together may use.
@@ -226,34 +275,53 @@ impl Slots {
         (line.room.taken(), line.waiting.len())
     }
 
-    fn ask(&self, need: &Need, around: Option<&Around>) -> Result<Asked, CallError> {
+    fn ask(
+        &self,
+        need: &Need,
+        around: Option<&Around>,
+        caller: &Caller,
+        deadline: Deadline,
+    ) -> Result<Asked, CallError> {
         let mut line = lock(&self.line);
-        let may_wait = !(need.is_more_than_a_place() && around.is_some_and(|around| around.holds_leave));
-        if (line.waiting.is_empty() || !may_wait) && line.room.fits(need, around) {
-            return Ok(Asked::Goes(line.room.enter(&self.line, need, around)));
+        if need.is_more_than_a_place() && around.is_some_and(|around| around.holds_leave) {
+            let fits = line.room.fits(need, around);
+            return if fits { Ok(Asked::Goes(line.enter(&self.line, need, around))) } else { Err(does_not_wait(need)) };
         }
-        if !may_wait {
-            return Err(does_not_wait(need));
+        if line.lets_in(need, around) {
+            return Ok(Asked::Goes(line.enter(&self.line, need, around)));
         }
-        drop(line);
-        let waiting = self.wait(Reverse(around.map_or(0, |around| around.depth + 1)), need, around);
-        let line = lock(&self.line);
-        let busy = line.waiting.contains_key(&waiting.turn).then(|| line.too_long(need, 0)).flatten();
-        drop(line);
-        busy.map_or(Ok(Asked::Waits(waiting)), Err)
-    }
-
-    fn wait(&self, rank: Reverse<usize>, need: &Need, around: Option<&Around>) -> Waiting {
-        let mut line = lock(&self.line);
-        line.latest += 1;
-        let turn = (rank, line.latest);
-        let (goes, slot) = oneshot::channel();
-        line.waiting.insert(turn, Waiter { need: need.clone(), around: around.cloned(), goes });
-        line.room.waits(need);
-        let going = line.whose_turn(&self.line);
+        let makes_way = match line.may_wait(need, depth(around), caller, deadline) {
+            Ok(makes_way) => makes_way,
+            Err(refusal) => return Err(refuse(line, need, refusal)),
+        };
+        let mut going = makes_way.map(|call| line.make_way(call)).unwrap_or_default();
+        let (call, slot) = line.join(need, around, caller);
+        let until = if around.is_some() { deadline.at } else { after(Instant::now(), line.limits.max_wait) };
+        let waiting = self.waits(call, slot, until);
+        going.extend(line.whose_turn(&self.line, None));
         drop(line);
         hand_over(going);
-        Waiting { line: self.line.clone(), turn, slot }
+        Ok(Asked::Waits(waiting))
+    }
+
+    /// Whether nothing is left of those that waited.
+    #[cfg(test)]
+    fn remembers_nothing(&self) -> bool {
+        lock(&self.line).is_forgotten()
+    }
+
+    fn ask_again(&self, need: &Need) -> Waiting {
+        let mut line = lock(&self.line);
+        let (call, slot) = line.join_again(need);
+        let waiting = self.waits(call, slot, Instant::now());
+        let going = line.whose_turn(&self.line, None);
+        drop(line);
+        hand_over(going);
+        waiting
+    }
+
+    fn waits(&self, call: CallNumber, slot: oneshot::Receiver<Told>, until: Instant) -> Waiting {
+        Waiting { line: self.line.clone(), call, until, slot }
     }
 }
 
@@ -277,106 +345,50 @@ impl Around {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut line = lock(&self.line);
-        line.room.leave(&self.need, self.place.take());
-        let going = line.whose_turn(&self.line);
+        let lent = line.take_back(&self.need, self.place.take());
+        let going = line.whose_turn(&self.line, lent);
         drop(line);
         hand_over(going);
+    }
+}
+
+impl Waiting {
+    fn gives_up(&self) -> bool {
+        lock(&self.line).gives_up(self.call)
+    }
+
+    fn retry_after(&self) -> Duration {
+        lock(&self.line).retry_after(self.call)
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut line = lock(&self.line);
-        if let Some(waiter) = line.waiting.remove(&self.turn) {
-            line.room.waits_no_more(&waiter.need);
+        if line.part(self.call, false).is_some() {
             // Those behind may have waited for what this one was the first to wait for.
-            let going = line.whose_turn(&self.line);
+            let going = line.whose_turn(&self.line, None);
             drop(line);
             hand_over(going);
         }
     }
 }
 
-impl Line {
-    /// Lets in all who can go now. Nobody gets ahead of one who waits for the same.
-    fn whose_turn(&mut self, line: &Arc<Mutex<Line>>) -> Going {
-        let Line { room, waiting, .. } = self;
-        let mut going = Vec::new();
-        let (mut tools, mut components) = (HashSet::new(), HashSet::new());
-        for (turn, Waiter { need, around, .. }) in waiting.iter() {
-            if around.is_none() && room.is_full() {
-                break;
-            }
-            let is_behind = need.tool.as_ref().is_some_and(|tool| tools.contains(&tool.name))
-                || need.component.as_ref().is_some_and(|component| components.contains(&component.name));
-            if !is_behind && room.fits(need, around.as_ref()) {
-                going.push((*turn, room.enter(line, need, around.as_ref())));
-                continue;
-            }
-            tools.extend(need.tool.as_ref().map(|tool| tool.name.clone()));
-            // Who waits to be alone would wait for ever if others still came in to share.
-            components.extend(need.component.iter().filter(|wanted| wanted.alone).map(|wanted| wanted.name.clone()));
-        }
-        let mut enters = |(turn, slot)| {
-            let waiter = waiting.remove(&turn)?;
-            room.waits_no_more(&waiter.need);
-            Some((waiter.goes, slot))
-        };
-        going.into_iter().filter_map(&mut enters).collect()
-    }
-
-    /// Whether too many wait, with so many more.
-    fn too_long(&self, need: &Need, more: usize) -> Option<CallError> {
-        let HostLimits { max_parallel, max_waiting, .. } = self.limits;
-        let words = match &need.tool {
-            _ if self.waiting.len() + more > max_waiting => format!(
-                "{max_parallel} calls run and {max_waiting} wait already; call again later, or raise `host.max_parallel` or \
-                 `host.max_waiting`"
-            ),
-            Some(ToolRoom { name, parallel, waiting: Some(waiting) }) if self.room.waiting(name) + more > *waiting => {
-                let or_parallel = if parallel.is_some() { "`guard.parallel` or " } else { "" };
-                let running = self.room.running(name);
-                format!(
-                    "{running} calls of `{name}` run and {waiting} wait already; call again later, or raise \
-                     {or_parallel}`guard.waiting`"
-                )
-            }
-            _ => return None,
-        };
-        Some(busy(words))
+fn hand_over(going: Going) {
+    for (goes, told) in going {
+        // Who has left meanwhile does not take it; then it is free again here.
+        drop(goes.send(told));
     }
 }
 
-fn hand_over(going: Going) {
-    for (goes, slot) in going {
-        // Who has left meanwhile does not take it; then it is free again here.
-        drop(goes.send(slot));
-    }
+/// A call is refused, and perhaps another one.
+fn refuse(mut line: MutexGuard<'_, Line>, need: &Need, refusal: Refusal) -> CallError {
+    let going = line.refuses(need, &refusal);
+    drop(line);
+    hand_over(going);
+    refusal.why.into_error(need, refusal.retry_after)
 }
 
 fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
     line.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn busy(words: String) -> CallError {
-    CallError::new(ErrorKind::Busy, Stage::Guard, words).retry_after(COME_BACK)
-}
-
-fn does_not_wait(need: &Need) -> CallError {
-    let whose = match need {
-        Need { tool: Some(ToolRoom { name, parallel: Some(_), .. }), .. } => format!("no place of `{name}`"),
-        Need { component: Some(ComponentRoom { name, .. }), .. } => format!("no share in the component `{name}`"),
-        Need { .. } => "no place".into(),
-    };
-    busy(format!("{whose} is free, and a call inside of one that holds such a place does not wait; call again later"))
-}
-
-fn no_room(need: &Need, deadline: Deadline) -> CallError {
-    match &need.tool {
-        Some(ToolRoom { name, parallel: Some(_), .. }) => {
-            let help = "call again later, raise `guard.parallel`";
-            deadline.passed(Stage::Guard, &format!("no place of `{name}` came free"), help)
-        }
-        _ => deadline.passed(Stage::Guard, "no place came free", "call again later"),
-    }
 }

@@ -10,7 +10,7 @@ pub(super) struct Room {
     places: usize,
     taken: usize,
     tools: HashMap<Arc<str>, ToolLoad>,
-    components: HashMap<Arc<str>, Shares>,
+    components: HashMap<Arc<str>, Held>,
 }
 
 /// The calls of a tool; nothing is remembered of one that has none.
@@ -22,7 +22,7 @@ struct ToolLoad {
 
 /// Who has a component.
 #[derive(Debug, PartialEq, Eq)]
-enum Shares {
+enum Held {
     /// So many calls share it.
     Shared(usize),
     /// One call has it alone.
@@ -57,15 +57,24 @@ impl Room {
         self.tools.get(tool).map_or(0, |load| load.waiting)
     }
 
+    pub(super) fn places(&self) -> usize {
+        self.places
+    }
+
     /// Whether everything that is needed is free.
     pub(super) fn fits(&self, need: &Need, around: Option<&Around>) -> bool {
+        self.has_leave(need) && (!self.is_full() || around.is_some_and(Around::lends))
+    }
+
+    /// Whether what is needed beside a place is free.
+    pub(super) fn has_leave(&self, need: &Need) -> bool {
         let tool = need.tool.as_ref().and_then(|tool| Some(self.running(&tool.name) < tool.parallel?.max(1)));
         let component = need.component.as_ref().is_none_or(|wanted| match self.components.get(&wanted.name) {
             None => true,
-            Some(Shares::Shared(_)) => !wanted.alone,
-            Some(Shares::Alone) => false,
+            Some(Held::Shared(_)) => !wanted.alone,
+            Some(Held::Alone) => false,
         });
-        tool.unwrap_or(true) && component && (!self.is_full() || around.is_some_and(Around::lends))
+        tool.unwrap_or(true) && component
     }
 
     /// Gives what is needed, where it fits.
@@ -74,12 +83,12 @@ impl Room {
             self.tools.entry(tool.name.clone()).or_default().running += 1;
         }
         if let Some(wanted) = &need.component {
-            let shares = match self.components.get(&wanted.name) {
-                Some(Shares::Shared(others)) => Shares::Shared(others + 1),
-                _ if wanted.alone => Shares::Alone,
-                _ => Shares::Shared(1),
+            let held = match self.components.get(&wanted.name) {
+                Some(Held::Shared(others)) => Held::Shared(others + 1),
+                _ if wanted.alone => Held::Alone,
+                _ => Held::Shared(1),
             };
-            self.components.insert(wanted.name.clone(), shares);
+            self.components.insert(wanted.name.clone(), held);
         }
         let lent = around.filter(|around| around.lends()).and_then(|around| Some((around.place.upgrade()?, around)));
         let (place, users) = match lent {
@@ -105,7 +114,7 @@ impl Room {
         }
         if let Some(held) = &need.component {
             match self.components.get_mut(&held.name) {
-                Some(Shares::Shared(shares)) if *shares > 1 => *shares -= 1,
+                Some(Held::Shared(shares)) if *shares > 1 => *shares -= 1,
                 _ => drop(self.components.remove(&held.name)),
             }
         }
