@@ -359,6 +359,7 @@ impl Builder {
         let host = Host::new(catalog)
             .with_approval(approval)
             .with_limits(limits)
+            .with_shares(self.settings.share)
             .with_secrets(Arc::new(secrets))
             .with_access(self.settings.access)
             .with_repetition(self.settings.repeat)

@@ -25,6 +25,7 @@ use toolpost_core::check::approve::Rules;
 use toolpost_core::check::authorize::Access;
 use toolpost_core::check::repeat::RepeatSettings;
 use toolpost_core::guard::GuardSettings;
+use toolpost_core::guard::slot::Shares;
 use toolpost_core::guard::usage::BudgetSettings;
 use toolpost_core::{Cast, HostLimits, TaskSettings};
 use toolpost_wasm::EngineOptions;
@@ -74,6 +75,9 @@ pub struct Settings {
     /// Who may use which tool. Without a rule, everybody may use every tool.
     #[serde(default)]
     pub access: Access,
+    /// What part of the places callers get while more calls come than can run. Without a rule, all get the same.
+    #[serde(default)]
+    pub share: Shares,
     /// When a session that goes round in circles is told so, and stopped.
     #[serde(default)]
     pub repeat: RepeatSettings,
@@ -146,6 +150,8 @@ pub struct HostSettings {
     #[serde(default, deserialize_with = "number_within::<_, _, 0, CALLS_MOST>")]
     #[schemars(range(min = 0, max = CALLS_MOST))]
     pub max_waiting: Option<usize>,
+    /// How long a call waits for a place before it is told to come back later. Default "30s".
+    pub max_wait: Option<Span>,
     /// How many calls may be inside of one another, up to 12. Default 8.
     #[serde(default, deserialize_with = "number_within::<_, _, 0, DEPTH_MOST>")]
     #[schemars(range(min = 0, max = DEPTH_MOST))]
@@ -273,6 +279,7 @@ impl Settings {
         HostLimits {
             max_parallel: self.host.max_parallel.unwrap_or(defaults.max_parallel),
             max_waiting: self.host.max_waiting.unwrap_or(defaults.max_waiting),
+            max_wait: self.host.max_wait.map_or(defaults.max_wait, |span| span.0),
             max_depth: self.host.max_depth.unwrap_or(defaults.max_depth),
         }
     }

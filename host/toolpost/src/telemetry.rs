@@ -100,7 +100,7 @@ impl Telemetry {
     pub(crate) fn look_at(&self, host: &Host) {
         #[cfg(feature = "prometheus")]
         if let Some((_, prometheus)) = &self.prometheus {
-            prometheus.look_at(&host.breakers());
+            prometheus.look_at(host);
         }
         #[cfg(not(feature = "prometheus"))]
         let _ = host;

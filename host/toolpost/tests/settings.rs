@@ -30,6 +30,14 @@ fn what_all_calls_share_has_bounds_and_the_fault_has_a_line() {
         let fault = "toolpost.toml:2: expected a whole number from 0 to 1000000";
         check(&format!("[host]\nmax_waiting = {calls}"), &[fault]);
     }
+    check("[host]\nmax_wait = \"5s\"\n[[share]]\ncallers = [\"group:staff\"]\nweight = 1000\n[[share]]", &[]);
+    for weight in ["0", "1001", "0.5"] {
+        check(&format!("[[share]]\nweight = {weight}"), &["toolpost.toml:2: expected a whole number from 1 to 1000"]);
+    }
+    check(
+        "[host]\nmax_wait = \"0s\"",
+        &["toolpost.toml:2: `0s` is no span of time above zero; write for example \"30s\" or \"500ms\""],
+    );
     for (stack, got) in [("\"16EiB\"", "16 EiB"), ("\"1B\"", "1 B"), ("65535", "64 KiB"), ("\"65 MiB\"", "65 MiB")] {
         let fault = format!("toolpost.toml:2: expected from 64 KiB to 64 MiB, got {got}");
         check(&format!("[host]\nstack = {stack}"), &[&fault]);

@@ -217,7 +217,7 @@ async fn until_gone(address: SocketAddr) {
 async fn prometheus_finds_every_metric_by_its_name() {
     let prometheus = Arc::new(Prometheus::serve("127.0.0.1:0".parse().unwrap()).unwrap());
     let host = builder("guard.rate.caller = \"4/h\"").sink(prometheus.clone()).build().await.unwrap();
-    prometheus.look_at(&host.breakers());
+    prometheus.look_at(&host);
     for tool in ["reads", "at_last", "fails", "nobody_at_all", "reads", "reads"] {
         call(&host, tool).await;
     }
@@ -242,6 +242,7 @@ async fn prometheus_finds_every_metric_by_its_name() {
         r#"toolpost_queue_seconds_count{tool="reads"} 2"#,
         r#"toolpost_fuel_total{tool="reads"} 0"#,
         "toolpost_inflight 0",
+        "toolpost_waiting 0",
         "# TYPE gen_ai_execute_tool_duration histogram",
     ] {
         assert!(page.contains(line), "{line} is not in {page}");

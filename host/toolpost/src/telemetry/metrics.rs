@@ -225,6 +225,7 @@ fn describe() {
     describe_counter!("toolpost_idem_total", "Calls with an idempotency key, by how they came to their outcome");
     describe_gauge!("toolpost_inflight", "Calls under way");
     describe_histogram!("toolpost_queue_seconds", Unit::Seconds, "Time that calls waited for a place");
+    describe_gauge!("toolpost_waiting", "Calls that wait for a place now");
     describe_counter!("toolpost_fuel_total", "Fuel that was used");
 }
 

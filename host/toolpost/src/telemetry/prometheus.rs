@@ -9,11 +9,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use metrics::{counter, with_local_recorder};
+use metrics::{counter, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::task::JoinHandle;
 use toolpost_core::guard::breaker::Registry;
-use toolpost_core::{Sink, Told};
+use toolpost_core::guard::slot::Slots;
+use toolpost_core::{Host, Sink, Told};
 
 use super::metrics::{Metrics, Watched};
 
@@ -35,6 +36,7 @@ struct Page {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
     breakers: RwLock<Weak<Registry>>,
+    places: RwLock<Weak<Slots>>,
     watched: Arc<Watched>,
 }
 
@@ -52,7 +54,13 @@ impl Prometheus {
         let recorder = Arc::new(builder.build_recorder());
         let metrics = Metrics::new(recorder.clone());
         let (handle, watched) = (recorder.handle(), metrics.watched.clone());
-        let page = Arc::new(Page { recorder: recorder.clone(), handle, breakers: RwLock::default(), watched });
+        let page = Arc::new(Page {
+            recorder: recorder.clone(),
+            handle,
+            breakers: RwLock::default(),
+            places: RwLock::default(),
+            watched,
+        });
         let router = Router::new().route("/metrics", get(show)).with_state(page.clone());
         let handle = recorder.handle();
         let server = tokio::spawn(async move {
@@ -80,16 +88,22 @@ impl Prometheus {
         self.address
     }
 
-    /// Shows from now on what these breakers count for themselves.
-    pub fn look_at(&self, breakers: &Arc<Registry>) {
-        *self.page.breakers.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(breakers);
+    /// Shows from now on what only that host knows: what its breakers count, and how many calls wait.
+    pub fn look_at(&self, host: &Host) {
+        *self.page.breakers.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host.breakers());
+        *self.page.places.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host.places());
     }
 }
 
 impl Page {
     fn text(&self) -> String {
         let breakers = self.breakers.read().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner).upgrade();
         with_local_recorder(&*self.recorder, || {
+            if let Some(places) = places {
+                #[expect(clippy::cast_precision_loss, reason = "a number of calls")]
+                gauge!("toolpost_waiting").set(places.in_use().1 as f64);
+            }
             for breaker in breakers.iter().flat_map(|breakers| breakers.list()).filter(|breaker| breaker.stale > 0) {
                 if let Some(labels) = self.watched.labels(&breaker.key) {
                     counter!("toolpost_breaker_stale_results_total", labels).absolute(breaker.stale);

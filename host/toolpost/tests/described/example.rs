@@ -71,10 +71,8 @@ impl Made {
         let approval = &settings.approval;
         let asked = (approval.waiting(), approval.elsewhere.unwrap_or(true), approval.rules(), &approval.webhook);
         let batches = settings.batch.with(&settings.class);
-        let shared = format!(
-            "{shared:?} {:?} {:?} {:?} {asked:?} {batches:?}",
-            settings.access, settings.repeat, settings.budget
-        );
+        let shared = format!("{shared:?} {:?} {:?} {asked:?} {batches:?}", settings.access, settings.share);
+        let shared = format!("{shared} {:?} {:?}", settings.repeat, settings.budget);
         let artifacts = Store::at("").artifacts(&settings.artifacts);
         let cached = settings.host.cached_results.map_or(CACHED_BYTES_MAX, |bytes| bytes.0);
         let tasks = &settings.tasks;

@@ -156,6 +156,7 @@ fn numbers_have_the_bounds_in_the_schema_that_they_have_in_the_reader() {
         (&["host", "max_parallel"] as &[&str], 1, 1_000_000),
         (&["host", "max_waiting"], 0, 1_000_000),
         (&["host", "max_depth"], 0, 12),
+        (&["share", "0", "weight"], 1, 1_000),
         (&["budget", "session", "calls"], 0, i64::MAX),
         (&["budget", "session", "cost"], 0, i64::MAX),
         (&["components", "divide", "tools", "divide", "guard", "parallel"], 1, 1_000_000),
