@@ -3,7 +3,7 @@
 //! Measured as `host/wasm/benches/road.rs` does: rows in turn, ratios and differences within a round.
 //!
 //! ```text
-//! just bench [--only policies|callers|ledger] [--quick]
+//! just bench [--only policies|callers|ledger|overload] [--quick]
 //! ```
 //!
 //! Timing never fails the run: at the end stands which targets were met.
@@ -27,6 +27,8 @@ mod callers;
 mod cost;
 #[path = "policies/ledger.rs"]
 mod ledger;
+#[path = "policies/overload.rs"]
+mod overload;
 
 use options::Options;
 use table::Table;
@@ -37,7 +39,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 fn main() -> Result<()> {
     let options = Options::read()?;
     let asked = |group| options.asks_for(group);
-    if !["policies", "callers", "ledger"].into_iter().any(asked) {
+    if !["policies", "callers", "ledger", "overload"].into_iter().any(asked) {
         return Ok(());
     }
     let mut table = Table::begin()?;
@@ -49,6 +51,9 @@ fn main() -> Result<()> {
     }
     if asked("ledger") {
         ledger::measure(&mut table, options.quick)?;
+    }
+    if asked("overload") {
+        overload::measure(&mut table, options.quick)?;
     }
     table.end()
 }

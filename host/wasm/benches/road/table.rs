@@ -45,6 +45,13 @@ impl Table {
         Ok(())
     }
 
+    /// Adds a group that is told in words.
+    #[allow(dead_code, reason = "of one benchmark")]
+    pub(crate) fn lines(&mut self, title: &str, lines: &[String]) -> Result<()> {
+        say(&format!("\n{title}"))?;
+        lines.iter().try_for_each(|line| say(&format!("  {line}")))
+    }
+
     pub(crate) fn target(&mut self, name: impl Into<String>, at_most: f64, measured: f64, unit: &'static str) {
         self.targets.push(Target { name: name.into(), at_most, measured, unit });
     }
