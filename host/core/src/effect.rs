@@ -119,6 +119,9 @@ pub struct EffectRecord {
 /// The most effects of one attempt that are written down; more are counted.
 pub const EFFECTS_LISTED_MAX: usize = 10_000;
 
+/// The most that the effects in that list may say, in bytes.
+pub const EFFECTS_BYTES_MAX: usize = 4 << 20;
+
 /// Who must know before anything is changed.
 pub(crate) trait Witness: Send + Sync + std::fmt::Debug {
     /// Has written down that this effect may happen, or says why it must not.
@@ -141,6 +144,8 @@ struct Inner {
     attempt: u32,
     closed: bool,
     records: Vec<EffectRecord>,
+    /// What the listed ones say, in bytes.
+    listed_bytes: usize,
     unlisted: u64,
     /// How far calls inside of the attempt have gone into the world.
     inside: EffectClass,
@@ -178,6 +183,7 @@ impl Gate {
             attempt,
             closed: false,
             records,
+            listed_bytes: 0,
             unlisted: 0,
             inside,
             calls: Vec::new(),
@@ -337,10 +343,13 @@ impl Gate {
 impl Inner {
     /// Where it stands in the list; nowhere when that is full.
     fn write_down(&mut self, effect: Effect, fate: Fate) -> Option<usize> {
-        if self.records.len() >= EFFECTS_LISTED_MAX {
+        let Effect { action, target, detail, .. } = &effect;
+        let bytes = self.listed_bytes + action.len() + target.len() + detail.as_ref().map_or(0, String::len);
+        if self.records.len() >= EFFECTS_LISTED_MAX || bytes > EFFECTS_BYTES_MAX {
             self.unlisted += 1;
             return None;
         }
+        self.listed_bytes = bytes;
         self.records.push(EffectRecord { effect, attempt: self.attempt, fate });
         Some(self.records.len() - 1)
     }

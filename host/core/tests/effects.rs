@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use serde_json::json;
-use toolpost_core::effect::{EFFECTS_LISTED_MAX, Fate};
+use toolpost_core::effect::{EFFECTS_BYTES_MAX, EFFECTS_LISTED_MAX, Fate};
 use toolpost_core::{Call, CallError, Catalog, Effect, EffectClass, ErrorKind, Gate, Host, Native, Outcome, Stage};
 
 fn effect(target: &str) -> Effect {
@@ -75,6 +75,18 @@ async fn effects_past_the_list_are_counted_and_still_pass() {
     let (records, unlisted) = gate.records();
     assert_eq!((records.len(), unlisted), (EFFECTS_LISTED_MAX, 6));
     assert!(records.iter().all(|record| record.fate == Fate::Done));
+}
+
+#[tokio::test(start_paused = true)]
+async fn effects_that_say_too_much_for_the_list_are_counted_and_still_pass() {
+    let gate = Gate::new(1);
+    let target = "a".repeat(EFFECTS_BYTES_MAX / 8 - "files.write".len());
+    for _ in 0..10 {
+        gate.pass(effect(&target)).await.unwrap().done();
+    }
+    gate.pass(effect("b")).await.unwrap().done();
+    let (records, unlisted) = gate.records();
+    assert_eq!((records.len(), unlisted), (8, 3));
 }
 
 /// What a call of a tool comes to that is refused two things and then ends with that error.

@@ -74,3 +74,27 @@ async fn a_set_in_which_anything_is_wrong_is_not_brought_along() {
     assert!(named.to_string().starts_with("set `no name`: no set of tools can be named"), "{named}");
     assert!(!Path::new("toolpost.lock").exists());
 }
+
+#[tokio::test]
+async fn what_one_session_keeps_no_other_one_finds_nor_does_the_host() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let notes = "[components.notes]\npath = \"PREBUILT/notes.wasm\"\ngrants.kv = [{ bucket = \"notes\", access = \"write\" }]\n\
+                 [kv.default]\nkind = \"memory\"\n";
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled");
+    let whole = settings(&folder, &format!("host.cache = {}\n{notes}", json!(cache)));
+    let loaded = Builder::new().settings(whole).in_memory().load().await;
+    assert_eq!(loaded.faults, []);
+    let mut levels = vec![loaded.host.clone()];
+    for name in ["session-1", "session-2"] {
+        let set = loaded.tool_set(name, Builder::new().settings(settings(&other, notes))).await.unwrap();
+        levels.push(loaded.host.scoped(set).unwrap());
+    }
+    for (at, host) in levels.iter().enumerate() {
+        let stored = host.call(Call::new("notes_store", json!({"name": "n", "text": format!("of {at}")}))).await;
+        assert!(stored.result.is_ok(), "{:?}", stored.result);
+    }
+    for (at, host) in levels.iter().enumerate() {
+        let recalled = host.call(Call::new("notes_recall", json!({"name": "n"}))).await;
+        assert_eq!(recalled.result.unwrap().value, json!(format!("of {at}")));
+    }
+}

@@ -154,7 +154,7 @@ fn of_servers(named: Option<Vec<Url>>, host: &HostPattern, port: u16, changes: b
 
 fn of_bucket(tool: &Tool, grant: &KvGrant, arguments: Option<&serde_json::Value>) -> Vec<Touch> {
     let changes = grant.access.effect().may_change();
-    let space = (grant.store.to_string(), grant.space(tool.component()));
+    let space = (grant.store.to_string(), grant.space(tool));
     let prefix = grant.prefix.as_str();
     let touch = |what, keys| Touch { what, changes, resource: Resource::Keys { space: space.clone(), keys } };
     match arguments.zip(grant.only.as_ref()) {

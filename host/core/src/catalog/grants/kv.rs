@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::only::Only;
 use super::{plain_bytes, shown_only};
+use crate::catalog::Tool;
 use crate::catalog::settings::{Bytes, bytes_between, bytes_within, number_within};
 use crate::effect::EffectClass;
 
@@ -116,13 +117,15 @@ impl fmt::Display for KvGrant {
 }
 
 impl KvGrant {
-    /// The name of the bucket's space in its store, for a tool of that component. What comes last has no `/`, so no two of them are
-    /// the same.
+    /// The name of the bucket's space in its store, for a tool: that of its component, also where a set has brought it along. What comes
+    /// last has no `/`, nor has the name of a set, so no two of them are the same.
     #[must_use]
-    pub fn space(&self, component: &str) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("shared/{namespace}"),
-            None => format!("component/{component}/{}", self.bucket),
+    pub fn space(&self, tool: &Tool) -> String {
+        let (component, bucket) = (tool.component(), &self.bucket);
+        match (&self.namespace, &tool.set) {
+            (Some(namespace), _) => format!("shared/{namespace}"),
+            (None, Some(set)) => format!("set/{}/{component}/{bucket}", set.as_str()),
+            (None, None) => format!("component/{component}/{bucket}"),
         }
     }
 }

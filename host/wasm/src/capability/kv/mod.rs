@@ -97,7 +97,7 @@ pub(crate) struct Handle {
 impl Handle {
     pub(crate) fn new(attempt: &Attempt, buckets: &Buckets) -> Self {
         let share = |(grant, store): &(Arc<KvGrant>, KvStore)| {
-            let space = grant.space(attempt.call.tool.component()).into();
+            let space = grant.space(&attempt.call.tool).into();
             Arc::new(Share { grant: grant.clone(), store: store.clone(), space, attempt: attempt.clone() })
         };
         let shares = buckets.0.iter().map(share).collect();

@@ -96,7 +96,7 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
             inner(high, low)
         }
-        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => METADATA,
+        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => METADATA,
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => PRIVATE,
         [0xfe80..=0xfebf, ..] => Kind::Special("a link-local address"),
         [0xff00..=0xffff, ..] => Kind::Special("a multicast address"),
@@ -168,7 +168,7 @@ mod tests {
     fn what_nobody_means_by_a_name_is_special() {
         check('!', "169.254.169.254 169.254.170.2 169.254.0.1 168.63.129.16 100.100.100.200 192.0.0.192 192.0.0.1");
         check('!', "0.0.0.0 0.1.2.3 192.0.2.1 192.88.99.1 198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.255");
-        check('!', "240.0.0.1 255.255.255.255 :: ::2 ::127.0.0.1 fe80::1 febf::1 ff02::1 fd00:ec2::254 fd20:ce::254");
+        check('!', "240.0.0.1 255.255.255.255 :: ::2 ::127.0.0.1 fe80::1 febf::1 ff02::1 fd00:ec2::254 fd00:ec2::23 fd20:ce::254");
         check('!', "2001::1 2001:db8::1 2001:10::1 2001:20::1 3fff::1 3fff:fff::1 100::1 5f00::1 4000::1 64:ff9b:1::1");
     }
 
