@@ -179,3 +179,28 @@ fn check_finds_a_database_that_is_not_there_and_a_grant_that_cannot_be_kept() {
     --- exit 2
     "#);
 }
+
+#[test]
+fn a_rule_about_a_table_is_not_evaded_by_another_spelling() {
+    let settings = readme()
+        + "\n[[approval.deny]]\ndoes = { action = \"sql.*\", target = \"shop: UPDATE stock*\" }\nreason = \"no\"\n";
+    let settings = settings.replacen("database = \"shop\" }", "database = \"shop\", access = \"write\" }", 1);
+    let folder = folder(&settings);
+    for statement in [
+        "update stock set available = 0",
+        "UPDATE main.stock set available = 0",
+        "update STOCK set available = 0",
+        "update \"stock\" set available = 0",
+        "update [Stock] set available = 0",
+        "with x as (select 1) update stock set available = 0",
+        "/* a */ update or ignore `stock` set available = 0",
+        "update 'stock' set available = 0",
+    ] {
+        let arguments = serde_json::json!({"statement": statement}).to_string();
+        let told = run(&folder, &["call", "database_execute", "--args", &arguments]);
+        assert!(told.ends_with("exit 3"), "{statement}: {told}");
+    }
+    let told =
+        run(&folder, &["call", "database_execute", "--args", r#"{"statement": "update orders set quantity = 1"}"#]);
+    assert!(told.ends_with("exit 0"), "{told}");
+}

@@ -22,6 +22,8 @@ pub struct Intent {
     pub(crate) effect: Effect,
     /// Every name that rules are tried on; the told one where there is none.
     targets: Vec<String>,
+    /// More names, on which only rules are tried that stop something.
+    aliases: Vec<String>,
     content: Content,
 }
 
@@ -38,7 +40,7 @@ enum Content {
 
 impl From<Effect> for Intent {
     fn from(effect: Effect) -> Self {
-        Intent { effect, targets: Vec::new(), content: Content::Told }
+        Intent { effect, targets: Vec::new(), aliases: Vec::new(), content: Content::Told }
     }
 }
 
@@ -50,6 +52,13 @@ impl Intent {
         self.targets = targets.into_iter().map(Into::into).collect();
         self.targets.sort_unstable();
         self.targets.dedup();
+        self
+    }
+
+    /// Has rules that stop something tried on these names, too: others for the same, or for what may be part of it.
+    #[must_use]
+    pub fn alias<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.aliases.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -72,9 +81,15 @@ impl Intent {
         if self.targets.is_empty() { std::slice::from_ref(&self.effect.target) } else { &self.targets }
     }
 
+    /// What only those are tried on that stop something.
+    pub(crate) fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
     /// Whether what is told is all of it.
     pub(crate) fn is_told(&self) -> bool {
-        self.content == Content::Told && self.targets() == std::slice::from_ref(&self.effect.target)
+        let is_named = self.aliases.is_empty() && self.targets() == std::slice::from_ref(&self.effect.target);
+        is_named && self.content == Content::Told
     }
 
     /// Whether the same effect can be recognized when it comes again.

@@ -313,7 +313,11 @@ impl Does {
 
     fn fits(&self, intent: &Intent, action: Action) -> bool {
         let does = self.action.as_ref().is_none_or(|pattern| pattern.fits(&intent.effect.action));
-        does && self.target.as_ref().is_none_or(|test| test.fits_texts(intent.targets(), action.need()))
+        let need = action.need();
+        let fits = |test: &Test| {
+            test.fits_texts(intent.targets(), need) || need == Need::One && test.fits_texts(intent.aliases(), need)
+        };
+        does && self.target.as_ref().is_none_or(fits)
     }
 }
 

@@ -58,6 +58,14 @@ impl Share {
             Err(Unfit::Stacked) => {
                 return Err(self.refuse(unread("several statements"), never("several statements at once")));
             }
+            Err(Unfit::OddName) => {
+                return Err(
+                    self.refuse(unread("a statement"), never("a name that is written as a text, or by numbers"))
+                );
+            }
+            Err(Unfit::TooManyNames) => {
+                return Err(self.refuse(unread("a long statement"), never("a statement with that many names")));
+            }
             Err(Unfit::HiddenCode) => {
                 return Err(self.refuse(unread("a statement"), never("code in a comment, which only some servers run")));
             }
@@ -155,7 +163,8 @@ impl Share {
             content.update(format!(" {value:?}").as_bytes());
         }
         let names = [effect.target.clone(), whole];
-        Intent::from(effect).on(names).made_of([content.finalize().as_bytes().as_slice()])
+        let spoken_of = statement.spoken_of().map(|words| format!("{}: {words}", self.grant.database));
+        Intent::from(effect).on(names).alias(spoken_of).made_of([content.finalize().as_bytes().as_slice()])
     }
 
     fn effect(&self, class: EffectClass, mode: Mode, what: String, detail: Option<String>) -> Effect {

@@ -66,7 +66,7 @@ impl<'a> Lexer<'a> {
         if !rest.starts_with("/*") {
             return Ok(false);
         }
-        if is_mysql && (rest.starts_with("/*!") || rest.starts_with("/*M!")) {
+        if is_mysql && ["/*!", "/*M!", "/*+"].iter().any(|mark| rest.starts_with(mark)) {
             return Err(HiddenCode);
         }
         let (mut depth, mut at) = (0_usize, 0);

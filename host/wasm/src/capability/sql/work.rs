@@ -57,7 +57,9 @@ async fn whole(
     pending: &mut Pending,
 ) -> Result<(), Failure> {
     let mut session = share.backend.begin(&share.attempt, share.rules(access, true)).await?;
-    pending.certain = mode == Mode::Query || session.is_undone_by_drop();
+    // What the database makes final by itself may have happened as soon as it is sent.
+    let commits = statement.commits(share.backend.dialect());
+    pending.certain = !commits && (mode == Mode::Query || session.is_undone_by_drop());
     let ran = session.run(mode, &statement.text, parameters, answer).await;
     if let Err(failure) = ran {
         if goes_on(&failure) {
