@@ -189,6 +189,16 @@ fn dynamo_is_built_from_its_sources() {
 }
 
 #[test]
+fn basket_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("basket");
+}
+
+#[test]
+fn holder_is_built_from_its_sources() {
+    is_small_and_built_from_its_sources("holder");
+}
+
+#[test]
 fn greet_js_is_built_from_its_sources_and_greets() {
     greets_where_it_is_built("greet-js", "JavaScript");
 }

@@ -3,6 +3,8 @@
 wit_bindgen::generate!({ path: "wit", world: "fetch" });
 toolpost_guest::embed_wit!("wit/world.wit");
 
+use std::cell::Cell;
+
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{
     ErrorCode, Fields, FutureIncomingResponse, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
@@ -12,6 +14,11 @@ use wasip2::io::streams::{OutputStream, StreamError};
 
 /// The most that is read or written in one go.
 const CHUNK_BYTES_MAX: usize = 4096;
+
+thread_local! {
+    /// A request that is not sent yet, and what is open of its body.
+    static KEPT: Cell<Option<(OutgoingRequest, Out)>> = const { Cell::new(None) };
+}
 
 struct Fetch;
 
@@ -87,6 +94,27 @@ impl Guest for Fetch {
             },
         }
         read(answer)
+    }
+
+    fn later(url: String) -> Result<Option<Answer>, String> {
+        let Some((request, out)) = KEPT.take() else {
+            let request = outgoing("POST", &url, &[])?;
+            let out = Out::of(&request)?;
+            out.write(b"one half")?;
+            KEPT.set(Some((request, out)));
+            return Ok(None);
+        };
+        let answer = handle(request, None).map_err(|code| words(&code))?;
+        let written = out.write(b" and the other").and_then(|()| out.finish());
+        let answer = read(answer);
+        written.and(answer).map(Some)
+    }
+
+    fn keep_answer(url: String) -> Result<u16, String> {
+        let answer = wait(&handle(outgoing("GET", &url, &[])?, None).map_err(|code| words(&code))?)?;
+        let status = answer.status();
+        std::mem::forget(answer);
+        Ok(status)
     }
 }
 

@@ -196,8 +196,9 @@ fn took(outcome: &Outcome) {
                 print::note(format!("{DIM}{name}: {} more{DIM:#}", print::bytes(captured.dropped_bytes)));
             }
         }
+        let instance = attempt.instance.map_or_else(String::new, |instance| format!(", {}", instance.words()));
         print::note(format!(
-            "{DIM}attempt {}: {:.3} ms, fuel {}, memory {}{DIM:#}",
+            "{DIM}attempt {}: {:.3} ms, fuel {}, memory {}{instance}{DIM:#}",
             attempt.number,
             attempt.time.as_secs_f64() * 1e3,
             attempt.fuel,

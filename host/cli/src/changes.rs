@@ -50,6 +50,7 @@ fn label(about: About) -> &'static str {
         About::Effect => "effect",
         About::Grants => "grants",
         About::Calls => "calls",
+        About::Memory => "memory",
         About::Imports => "imports",
         About::Tools => "tools",
         About::Sheet => "lock",

@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use serde_json::json;
-use toolpost::core::catalog::Origin;
+use serde_json::{Map, json};
+use toolpost::core::catalog::{Keep, Origin};
 use toolpost::core::check::authorize::Pattern;
 use toolpost::wasm::{Component, Power};
 use toolpost::{Loaded, Tool};
 
 use crate::args::{SourceArgs, load};
 use crate::exit::{Exit, Stop};
-use crate::print;
+use crate::{inspect, print};
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -36,13 +36,14 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
     let mut faults: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     faults.extend(loaded.faults.iter().map(ToString::to_string));
     let tools = loaded.host.catalog().tools().count();
-    let (closed, idle) = (closed(&loaded), idle(&loaded));
+    let (closed, idle, kept) = (closed(&loaded), idle(&loaded), kept(&loaded));
     if args.json {
         let refused: Vec<_> = loaded
             .components
             .iter()
             .flat_map(|component| {
-                component.refused.iter().map(|refusal| json!({"component": component.name, "refused": refusal}))
+                let refused = component.refused_for(loaded.keep(&component.name).lifetime());
+                refused.map(|refusal| json!({"component": component.name, "refused": refusal}))
             })
             .collect();
         let idle: Vec<_> = idle.iter().map(|(tool, pattern)| json!({"tool": tool, "pattern": pattern})).collect();
@@ -54,12 +55,13 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
             "left_out": refused,
             "not_granted": closed,
             "calls_nothing": idle,
+            "kept": kept.iter().map(|(name, keep)| (name.clone(), json!(keep.lifetime()))).collect::<Map<_, _>>(),
             "locked": loaded.is_locked(),
         }))?;
         return Ok(if faults.is_empty() { Exit::Ok } else { Exit::Usage });
     }
     for component in &loaded.components {
-        for refusal in &component.refused {
+        for refusal in component.refused_for(loaded.keep(&component.name).lifetime()) {
             let left_out =
                 format!("left out: `{}` of component `{}`: {}", refusal.function, component.name, refusal.reason);
             print::note(print::visible(&left_out));
@@ -82,6 +84,10 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Stop> {
         }
         print::out(format!("{}\n", print::rows(&table)))?;
     }
+    if !kept.is_empty() {
+        let line = |(name, keep): &(String, Keep)| format!("component `{name}`: {}\n", inspect::memory(*keep));
+        print::out(kept.iter().map(line).collect::<String>())?;
+    }
     let (components, tools) = (print::many(loaded.components.len(), "component"), print::many(tools, "tool"));
     let locked = if loaded.is_locked() { "; what the settings name is as it was locked" } else { "" };
     print::out(format!("all is well: {components}, {tools}{locked}"))?;
@@ -97,6 +103,13 @@ fn idle(loaded: &Loaded) -> Vec<(String, String)> {
         patterns.map(|pattern| (tool.name.clone(), pattern.as_str().to_owned()))
     });
     idle.collect()
+}
+
+/// Each component whose instances are kept between calls.
+fn kept(loaded: &Loaded) -> Vec<(String, Keep)> {
+    let names = loaded.components.iter().map(|component| component.name.clone());
+    let kept = names.map(|name| (loaded.keep(&name), name)).filter(|(keep, _)| *keep != Keep::Nothing);
+    kept.map(|(keep, name)| (name, keep)).collect()
 }
 
 /// Each tool that asks for a power which it has not been granted, and those powers.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use toolpost::core::Catalog;
-use toolpost::core::catalog::Origin;
 use toolpost::core::catalog::grants::Grants;
+use toolpost::core::catalog::schema::input_schema;
 use toolpost::core::catalog::shape::Shape;
+use toolpost::core::catalog::{Keep, Origin};
 use toolpost::lock::Lock;
 use toolpost::wasm::{Component, Function, Power};
 use toolpost::{Builder, EffectClass, Fault, Limits, Loaded, Settings, Tool};
@@ -52,6 +53,7 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
     };
     let Some(component) = component else { return Err(not_loaded(loaded.faults, named.as_deref())) };
     let locked = lock.filter(Lock::is_there).map(|lock| locked(&lock, &loaded, &component.name));
+    let keep = loaded.keep(&component.name);
     let catalog = loaded.host.catalog();
     let effect = effect(component, &grants, &catalog);
     let tools: Vec<&Tool> = catalog.tools().map(|tool| &**tool).filter(|tool| is_of(component, tool)).collect();
@@ -74,15 +76,18 @@ pub(crate) async fn run(args: InspectArgs) -> Result<Exit, Stop> {
             "grants": grants,
             "limits": limits,
             "tools": sheets.collect::<Vec<_>>(),
-            "refused": component.refused,
+            "refused": component.refused_for(keep.lifetime()).collect::<Vec<_>>(),
             "warnings": component.warnings,
         });
-        if let (Some(sheet), Some(locked)) = (sheet.as_object_mut(), locked) {
-            sheet.insert("lock".into(), json!(locked));
+        let setup = component.setup().map(|setup| input_schema(&setup.parameters));
+        let kept = (keep != Keep::Nothing).then(|| json!(keep.lifetime()));
+        let more = [("lock", locked.map(|locked| json!(locked))), ("lifetime", kept), ("setup", setup)];
+        if let Some(sheet) = sheet.as_object_mut() {
+            sheet.extend(more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         }
         print::json(&sheet)?;
     } else {
-        let mut lines = sheet(component, &tools, limits, &grants, effect);
+        let mut lines = sheet(component, &tools, (limits, keep), &grants, effect);
         let words = locked.map(|locked| format!("lock    {}", locked.words().trim_start_matches("is ")));
         lines.splice(1..1, words);
         print::out(lines.join("\n"))?;
@@ -145,7 +150,13 @@ fn effect(component: &Component, grants: &Grants, catalog: &Catalog) -> EffectCl
     called.fold(component.effect(grants), EffectClass::max)
 }
 
-fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants, effect: EffectClass) -> Vec<String> {
+fn sheet(
+    component: &Component,
+    tools: &[&Tool],
+    (limits, keep): (Limits, Keep),
+    grants: &Grants,
+    effect: EffectClass,
+) -> Vec<String> {
     let (bold, dim, red) = (styled(BOLD), styled(DIM), styled(RED));
     let shown = limit_words(limits);
     let (first, rest) = shown.split_at(shown.len() / 2);
@@ -163,16 +174,33 @@ fn sheet(component: &Component, tools: &[&Tool], limits: Limits, grants: &Grants
     lines.extend(shows(grants).map(|shown| format!("{red}shows{red:#}   {shown}")));
     lines.push(format!("limits  {},", first.join(", ")));
     lines.push(format!("        {}", rest.join(", ")));
-    for function in &component.functions {
+    if keep != Keep::Nothing {
+        lines.push(format!("memory  {}", memory(keep)));
+    }
+    if let Some(setup) = component.setup() {
+        lines.push(format!("setup   {}({})", setup.path(), Shape::wit_fields(&setup.parameters)));
+    }
+    for function in component.functions_for(keep.lifetime()) {
         match tools.iter().find(|tool| is_behind(function, tool)) {
             Some(tool) => lines.extend(tool_lines(function, tool, limits, grants, effect)),
             None => lines.push(format!("\n{dim}left out:{dim:#} {}: hidden by the settings", function.path())),
         }
     }
-    for refusal in &component.refused {
+    for refusal in component.refused_for(keep.lifetime()) {
         lines.push(format!("\n{dim}left out:{dim:#} {}: {}", refusal.function, refusal.reason));
     }
     lines
+}
+
+/// How long what tools have in their memory lives.
+pub(crate) fn memory(keep: Keep) -> String {
+    let span = humantime::format_duration;
+    let bounds = keep.bounds().map_or_else(String::new, |bounds| {
+        let calls = bounds.max_calls.map_or_else(String::new, |calls| format!(", max_calls {calls}"));
+        let (idle, total) = (span(bounds.idle), span(bounds.total));
+        format!(" (idle {idle}, total {total}{calls}, max_instances {})", bounds.max_instances)
+    });
+    format!("{}: {}{bounds}", keep.lifetime().name(), keep.lifetime().words())
 }
 
 fn is_behind(function: &Function, tool: &Tool) -> bool {

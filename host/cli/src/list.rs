@@ -131,7 +131,7 @@ fn takes(tool: &Tool) -> String {
 
 /// All about a tool, for a program.
 pub(crate) fn sheet(tool: &Tool) -> serde_json::Value {
-    json!({
+    let mut sheet = json!({
         "name": tool.name,
         "description": tool.description,
         "labels": tool.labels,
@@ -140,5 +140,9 @@ pub(crate) fn sheet(tool: &Tool) -> serde_json::Value {
         "input_schema": tool.input_schema(),
         "output_schema": tool.output_schema(),
         "origin": tool.origin,
-    })
+    });
+    if let Some(sheet) = sheet.as_object_mut().filter(|_| !tool.lifetime.is_fresh()) {
+        sheet.insert("lifetime".into(), json!(tool.lifetime));
+    }
+    sheet
 }

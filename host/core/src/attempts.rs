@@ -1,6 +1,7 @@
 //! The attempts of a call, one after the other: from a place to run in to the outcome.
 //!
-//! Each attempt is judged and timed alone, with a fresh start. A call that waits for its next one holds no place.
+//! Each attempt is judged and timed alone, with a fresh start; but what its tool keeps for a session is as the attempt before
+//! has left it. A call that waits for its next one holds no place.
 
 mod hedge;
 mod once;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use self::once::Begun;
 use crate::call::{CallerKey, PermittedCall};
+use crate::catalog::Lifetime;
 use crate::deadline::Deadline;
 use crate::effect::EffectClass;
 use crate::guard::Guards;
@@ -24,6 +26,7 @@ use crate::guard::rate::Rates;
 use crate::guard::replay::Ticket;
 use crate::guard::retry::{AttemptInfo, Budget, Budgets, CallRetries, Decision, Fence, Spent, Stop};
 use crate::guard::slot::{Need, Slot, Slots};
+use crate::guard::turn::{Turn, Turns};
 use crate::host::Host;
 use crate::inside::Inside;
 use crate::limits::HostLimits;
@@ -33,6 +36,7 @@ use crate::tell::{CallError, ErrorKind, Event, Herald, Outcome, Output, Report, 
 /// What all calls of a host share while they run.
 pub(crate) struct Guarding {
     pub(crate) slots: Arc<Slots>,
+    pub(crate) turns: Turns,
     pub(crate) rates: Rates,
     pub(crate) breakers: Arc<Registry>,
     pub(crate) herald: Arc<Herald>,
@@ -45,6 +49,7 @@ impl Guarding {
         let herald = Arc::new(Herald::default());
         Guarding {
             slots: Arc::new(Slots::new(limits)),
+            turns: Turns::default(),
             rates: Rates::new(Instant::now()),
             breakers: Arc::new(Registry::new(herald.clone())),
             herald,
@@ -66,6 +71,8 @@ pub(crate) struct Admitted {
     pub(crate) guarding: Arc<Guarding>,
     pub(crate) deadline: Deadline,
     pub(crate) need: Need,
+    /// Its turn in its session, where that matters to its tool.
+    pub(crate) turn: Option<Turn>,
     pub(crate) slot: Slot,
     /// The call's hold on its idempotency key, where it has one.
     pub(crate) ticket: Option<Ticket>,
@@ -74,7 +81,7 @@ pub(crate) struct Admitted {
 impl Admitted {
     /// Makes its attempts.
     pub(crate) fn outcome(self, host: Host, trail: Trail) -> impl Future<Output = Outcome> + Send {
-        let Admitted { call, guarding, deadline, need, slot, ticket } = self;
+        let Admitted { call, guarding, deadline, need, turn, slot, ticket } = self;
         let retries = call.call.inside.as_ref().map(|around| around.retries().clone()).unwrap_or_default();
         let (reached, caller, purse, last) = (Fence::Nothing, None, None, None);
         let leaves = Leaves::default();
@@ -92,6 +99,7 @@ impl Admitted {
             purse,
             last,
             leaves,
+            _turn: turn,
         };
         if attempts.call.tool.effect.may_change() {
             Either::Left(attempts.detached(slot))
@@ -124,6 +132,7 @@ struct Attempts {
     last: Option<(Duration, Spent)>,
     /// What somebody has allowed its attempts to do.
     leaves: Leaves,
+    _turn: Option<Turn>,
 }
 
 impl Attempts {
@@ -243,8 +252,9 @@ impl Attempts {
             return Decision::Stop { why: Stop::of_gone(error, fence) };
         }
         let call = self.call.clone();
-        // What computes and does nothing else comes to the same end.
-        if call.tool.effect == EffectClass::Pure && error.kind == ErrorKind::TimedOut {
+        // What computes and does nothing else comes to the same end; and what a session had built up is gone with the attempt.
+        let is_for_nothing = call.tool.effect == EffectClass::Pure || call.tool.lifetime == Lifetime::Session;
+        if is_for_nothing && error.kind == ErrorKind::TimedOut {
             return Decision::Stop { why: Stop::NotRetryable };
         }
         let Guards { retry, latencies, .. } = &call.tool.guards;

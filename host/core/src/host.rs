@@ -13,7 +13,7 @@ use self::level::Level;
 use crate::attempts::{Admitted, Guarding};
 use crate::batch::{BatchSettings, Planned, Turn};
 use crate::call::{AcceptedCall, Call, Caller, PermittedCall};
-use crate::catalog::{Catalog, Tool, accept};
+use crate::catalog::{Catalog, Lifetime, Tool, accept};
 use crate::check::approve::{self, Approval, Explained, Said, Verdict};
 use crate::check::authorize::Access;
 use crate::check::repeat::Repetition;
@@ -24,6 +24,7 @@ use crate::guard::cache::{Asked, ResultCache};
 use crate::guard::replay::{Claimed, Ledger};
 use crate::guard::retry::Fence;
 use crate::guard::slot::Slots;
+use crate::guard::turn;
 use crate::guard::usage::{Accounts, BudgetSettings, Usage};
 use crate::inside::{self, Inside};
 use crate::secret::Secrets;
@@ -72,7 +73,7 @@ struct Rooms {
 /// A call behind all that decides whether it runs.
 enum Admission {
     /// It runs.
-    Run(Admitted),
+    Run(Box<Admitted>),
     /// It does not have to: this is its result.
     Answered(Output),
 }
@@ -316,12 +317,24 @@ impl Rooms {
             Claimed::Unkeyed => None,
             Claimed::Answered(output) => return Ok(Admission::Answered(output)),
         };
-        let slot = self.guarding.slots.take(&need, around.map(Inside::around).as_ref(), caller, deadline).await;
+        // Before the place, too: whose turn it is not yet holds none. Boxed, because few calls wait here.
+        let Guarding { slots, turns, .. } = &*self.guarding;
+        let turn = match call.tool.lifetime {
+            Lifetime::Session => Box::pin(turns.take(&call, slots.limits().max_waiting, deadline)).await,
+            Lifetime::Fresh | Lifetime::Warm => Ok(None),
+        };
+        let room = match turn {
+            Ok(turn) => {
+                let slot = slots.take(&need, around.map(Inside::around).as_ref(), caller, deadline).await;
+                slot.map(|slot| (turn, slot))
+            }
+            Err(why) => Err(why),
+        };
         trail.report.waited = asked.elapsed();
-        match (slot, ticket) {
-            (Ok(slot), ticket) => {
+        match (room, ticket) {
+            (Ok((turn, slot)), ticket) => {
                 let guarding = self.guarding.clone();
-                Ok(Admission::Run(Admitted { call, guarding, deadline, need, slot, ticket }))
+                Ok(Admission::Run(Box::new(Admitted { call, guarding, deadline, need, turn, slot, ticket })))
             }
             (Err(busy), None) => Err(busy),
             (Err(busy), Some(ticket)) => {
@@ -391,6 +404,7 @@ impl Rooms {
         }
         let accepted = self.accept(call)?;
         trail.accepted(&accepted);
+        turn::names_session(&accepted)?;
         inside::judge(&accepted, &self.guarding.slots)?;
         let doubt = trail.repeats.as_mut().map_or(Ok(None), |session| session.judge(&accepted))?;
         check::ask_all(&self.checks, &accepted).await?;

@@ -87,7 +87,7 @@ pub mod task;
 
 pub use batch::{Batch, BatchReport, BatchSettings};
 pub use call::{AcceptedCall, Arguments, Call, CallId, Caller, PermittedCall, Wanted};
-pub use catalog::{Cast, Catalog, Tool};
+pub use catalog::{Cast, Catalog, Lifetime, Tool};
 pub use check::Check;
 pub use clock::{Clock, STANDS_MAX};
 pub use effect::{Effect, EffectClass, Gate};

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::catalog::grants::Grants;
 use crate::catalog::settings::LimitSettings;
 use crate::catalog::shape::{Field, Shape};
-use crate::catalog::{Base, Cast, Origin, SecretArguments, Tool, ToolLabel};
+use crate::catalog::{Base, Cast, Lifetime, Origin, SecretArguments, Tool, ToolLabel};
 use crate::effect::EffectClass;
 use crate::guard::GuardSettings;
 use crate::run::{Attempt, Runner};
@@ -165,6 +165,8 @@ impl Native {
             guards: self.base.guards.with(&self.guard),
             // The host cannot look into a function of its own program, and so cannot hold it to grants.
             grants: Grants::default(),
+            // What it keeps from one call to the next is up to the program.
+            lifetime: Lifetime::Fresh,
             origin: Origin::Native,
             set: None,
             runner: Arc::new(Function(function)),

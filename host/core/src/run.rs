@@ -3,10 +3,11 @@
 mod capture;
 mod contact;
 mod leave;
+mod meter;
 mod trace;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, select};
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 pub use self::capture::Capture;
 pub use self::contact::Contact;
 pub(crate) use self::leave::{Leaves, Questions};
+pub use self::meter::Meter;
 pub use self::trace::span_id;
 
 use crate::batch::Ways;
@@ -26,12 +28,10 @@ use crate::clock::Clock;
 use crate::effect::{Gate, Intent, Passage};
 use crate::guard::replay::Hold;
 use crate::inside::Ties;
-use crate::limits::Limits;
-use crate::secret::{Masker, Secret, SecretError, Secrets, Stream};
+use crate::secret::{Masker, Secret, SecretError, Stream};
 use crate::tell::{CallError, ErrorKind, Event, Level, Output, Stage, Teller};
 
-/// Messages of progress in one attempt, and the length of one in bytes.
-const PROGRESS_MAX: u64 = 10_000;
+/// The length of a message of progress, in bytes.
 const PROGRESS_BYTES_MAX: usize = 1 << 10;
 
 /// What the smallest part of a result counts, in bytes.
@@ -53,7 +53,8 @@ pub trait Runner: Send + Sync {
         Box::pin(std::future::ready(None))
     }
 
-    /// Runs the tool once, from a fresh start.
+    /// Runs the tool once: from a fresh start, or from what [`Tool::lifetime`](crate::Tool::lifetime) says that it keeps. It is no
+    /// runner's affair to see that one call of a session comes after the other; but it must not run two of them in one instance.
     fn run<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Output, CallError>>;
 }
 
@@ -247,7 +248,7 @@ impl Attempt {
     /// what settings say. Nothing is added that is no amount, nor once the attempt is over.
     pub fn report_cost(&self, cost: f64) {
         if self.gate.check().is_ok() && cost.is_finite() && cost > 0.0 {
-            *self.meter.cost.lock().unwrap_or_else(PoisonError::into_inner) += cost;
+            self.meter.costs(cost);
         }
     }
 
@@ -326,7 +327,7 @@ impl Attempt {
     /// [`ErrorKind::CapabilityDenied`] where it was not granted, [`ErrorKind::Internal`] where it cannot be read.
     ///
     /// # Cancel safety
-    /// As for [`Secrets::get`].
+    /// As for [`Secrets::get`](crate::secret::Secrets::get).
     pub async fn secret(&self, name: &str) -> Result<Arc<Secret>, CallError> {
         if !self.call.tool.secrets.contains(name) {
             let denied = format!("the tool has not been granted the secret `{name}`");
@@ -343,7 +344,7 @@ impl Attempt {
     /// [`ErrorKind::Internal`] where the text is none of its grants', or a secret cannot be read.
     ///
     /// # Cancel safety
-    /// As for [`Secrets::get`].
+    /// As for [`Secrets::get`](crate::secret::Secrets::get).
     pub async fn filled(&self, template: &Template) -> Result<Zeroizing<String>, CallError> {
         if !self.call.tool.grants.templates().any(|granted| granted == template) {
             return Err(crate::bug!(Stage::Run, "a text that no grant has: {template}"));
@@ -378,7 +379,7 @@ impl Attempt {
     /// It cannot be had; for the operator.
     ///
     /// # Cancel safety
-    /// As for [`Secrets::get`].
+    /// As for [`Secrets::get`](crate::secret::Secrets::get).
     pub async fn secret_of_host(&self, name: &str) -> Result<Arc<Secret>, SecretError> {
         self.teller.secrets().get(name).await
     }
@@ -414,82 +415,4 @@ impl Attempt {
 
 fn cut(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
-}
-
-/// How much may still be said to listeners: what queues it must not fill the host's memory.
-#[derive(Debug)]
-struct Left(AtomicU64);
-
-impl Left {
-    fn take(&self, amount: usize) -> bool {
-        let take = |left: u64| left.checked_sub(amount as u64);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-}
-
-/// What an attempt uses, counted while it runs, so that the count survives however the attempt ends.
-#[derive(Debug)]
-pub struct Meter {
-    fuel: AtomicU64,
-    memory_bytes_peak: AtomicU64,
-    /// What the tool has reported that it costs.
-    cost: Mutex<f64>,
-    progress_left: Left,
-    emit_left: Left,
-    log_left: Left,
-    emitted: Mutex<Stream>,
-    /// The standard output of the attempt.
-    pub stdout: Arc<Capture>,
-    /// The standard error of the attempt.
-    pub stderr: Arc<Capture>,
-    /// The log of the attempt.
-    pub log: Arc<Capture>,
-}
-
-impl Meter {
-    fn new(limits: &Limits, secrets: &Arc<Secrets>) -> Self {
-        let capture = |bytes_max| Arc::new(Capture::masked(bytes_max, secrets.clone()));
-        Meter {
-            fuel: AtomicU64::new(0),
-            cost: Mutex::new(0.0),
-            progress_left: Left(AtomicU64::new(PROGRESS_MAX)),
-            emit_left: Left(AtomicU64::new(limits.result_bytes_max)),
-            log_left: Left(AtomicU64::new(limits.log_bytes_max)),
-            memory_bytes_peak: AtomicU64::new(0),
-            emitted: Mutex::new(Stream::new(secrets.clone())),
-            stdout: capture(limits.stdio_bytes_max),
-            stderr: capture(limits.stdio_bytes_max),
-            log: capture(limits.log_bytes_max),
-        }
-    }
-
-    fn with_emitted<T>(&self, act: impl FnOnce(&mut Stream) -> T) -> T {
-        act(&mut self.emitted.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Notes the fuel that was used so far.
-    pub fn fuel_used(&self, fuel: u64) {
-        self.fuel.store(fuel, Ordering::Relaxed);
-    }
-
-    /// Notes the memory that is held now.
-    pub fn memory_held(&self, bytes: u64) {
-        self.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn cost(&self) -> f64 {
-        *self.cost.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The fuel that was used.
-    #[must_use]
-    pub fn fuel(&self) -> u64 {
-        self.fuel.load(Ordering::Relaxed)
-    }
-
-    /// The most memory that was held, in bytes.
-    #[must_use]
-    pub fn memory_bytes_peak(&self) -> u64 {
-        self.memory_bytes_peak.load(Ordering::Relaxed)
-    }
 }

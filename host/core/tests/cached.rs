@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::{advance, sleep};
-use toolpost_core::catalog::SecretArguments;
 use toolpost_core::catalog::shape::{Integer, Shape};
+use toolpost_core::catalog::{Lifetime, SecretArguments};
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{
     Attempt, Call, CallError, Caller, Catalog, Effect, EffectClass, ErrorKind, Host, Native, Outcome, Stage, Tool,
@@ -121,7 +121,7 @@ async fn what_may_change_something_or_reads_without_a_ttl_is_never_answered_from
 fn the_settings_say_what_would_be_right() {
     let fits = |cache: Value, effect| {
         let guard: GuardSettings = serde_json::from_value(json!({"cache": cache})).unwrap();
-        guard.cache.unwrap().fits(effect).err().unwrap_or_default()
+        guard.cache.unwrap().fits(effect, Lifetime::Fresh).err().unwrap_or_default()
     };
     let ttl = || json!({"ttl": "60s"});
     for (cache, effect) in [

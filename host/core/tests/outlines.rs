@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use toolpost_core::catalog::outline::{Side, differences, fingerprint, of_arguments, of_result};
-use toolpost_core::catalog::shape::{Case, Field, Integer, Label, Shape};
+use toolpost_core::catalog::shape::{Case, Field, Handle, Integer, Label, Shape};
 
 const U32: Shape = Shape::Integer(Integer::U32);
 const U64: Shape = Shape::Integer(Integer::U64);
@@ -175,4 +175,12 @@ fn the_fingerprint_is_the_hash_of_both_schemas_in_canonical_json() {
     let text = r#"{"input":{"additionalProperties":false,"properties":{"a":{"type":"boolean"}},"required":["a"],"type":"object"},"output":{"type":"string"}}"#;
     let hash: String = <sha2::Sha256 as sha2::Digest>::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(fingerprint(&one("a", Shape::Bool), Some(&Shape::String)), format!("sha256:{hash}"));
+}
+
+#[test]
+fn a_handle_that_is_used_up_is_not_one_that_is_lent() {
+    let basket = |owned| Shape::Handle(Handle { resource: "basket".into(), owned });
+    assert_eq!(of_arguments(&one("self", basket(false))), ["self: borrow<basket>"]);
+    check(&one("self", basket(false)), &one("self", basket(true)), &["`self` is basket, was borrow<basket>"]);
+    check(&one("all", list(basket(true))), &one("all", list(basket(true))), &[]);
 }

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use toolpost_core::catalog::Base;
 use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::LimitSettings;
+use toolpost_core::catalog::{Base, Keep};
 use toolpost_core::check::approve::Approver;
 use toolpost_core::guard::Guards;
 use toolpost_core::guard::replay::Ledger;
@@ -110,6 +110,12 @@ impl Loaded {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.made.locked
+    }
+
+    /// What is kept of a component's instances.
+    #[must_use]
+    pub fn keep(&self, component: &str) -> Keep {
+        self.made.builder.settings.components.get(component).map(|said| said.lifetime).unwrap_or_default()
     }
 
     /// The sheets of the components that the settings name, as far as they could be loaded: what a lock has of them.
@@ -330,8 +336,9 @@ impl Builder {
         if !sources.is_empty() {
             match self.engine(before, &made.kv) {
                 Ok((options, engine)) => {
+                    limits.max_parallel = possible(engine.max_parallel(), limits.max_parallel, "calls run at once");
+                    possible(engine.max_kept(), options.max_kept, "instances are kept");
                     made.engine = Some((options, engine.clone()));
-                    limits.max_parallel = possible(&engine, limits.max_parallel);
                     for (name, settings) in &sources {
                         progress(name);
                         match self.component(&engine, &judge, (before, &made.databases), &mut catalog, (name, settings))
@@ -401,7 +408,8 @@ impl Builder {
         for make in &self.natives {
             let mut tool = make(self.base());
             tool.limits = tool.limits.with(&self.overrides);
-            let unfit = [tool.guards.idempotency.fits(&tool.parameters), tool.guards.cache.fits(tool.effect)];
+            let unfit =
+                [tool.guards.idempotency.fits(&tool.parameters), tool.guards.cache.fits(tool.effect, tool.lifetime)];
             for why in unfit.into_iter().filter_map(Result::err) {
                 faults.push(Fault { subject: format!("tool `{}`", tool.name), message: why });
             }
@@ -452,6 +460,7 @@ impl Builder {
             cast: self.settings.host.cast.unwrap_or_default(),
             // Grants are given to components, never to whatever comes along.
             grants: Grants::default(),
+            ..Base::default()
         }
     }
 
@@ -478,11 +487,10 @@ pub(crate) fn engine(settings: &Settings, options: EngineOptions) -> Result<Engi
     engine.map_err(|error| format!("the engine does not start: {error:#}"))
 }
 
-/// As many calls at once as are asked for, or as the engine has room for.
-fn possible(engine: &Engine, asked: usize) -> usize {
-    let possible = engine.max_parallel();
+/// As many as are asked for, or as the engine has room for.
+fn possible(possible: usize, asked: usize, what: &str) -> usize {
     if possible < asked {
-        tracing::warn!("{possible} calls run at once, not {asked}: for more, raise the sysctl `vm.max_map_count`");
+        tracing::warn!("{possible} {what}, not {asked}: for more, raise the sysctl `vm.max_map_count`");
     }
     possible.min(asked)
 }

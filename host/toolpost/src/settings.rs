@@ -19,7 +19,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use sha2::{Digest as _, Sha256};
 use toolpost_core::batch::Classes;
+use toolpost_core::catalog::Keep;
 use toolpost_core::catalog::grants::KvName;
+use toolpost_core::catalog::lifetime::KEPT_MOST;
 use toolpost_core::catalog::settings::{bytes_between, bytes_within, number_within};
 use toolpost_core::check::approve::Rules;
 use toolpost_core::check::authorize::Access;
@@ -156,6 +158,10 @@ pub struct HostSettings {
     #[serde(default, deserialize_with = "number_within::<_, _, 0, DEPTH_MOST>")]
     #[schemars(range(min = 0, max = DEPTH_MOST))]
     pub max_depth: Option<usize>,
+    /// Instances that are kept between calls, all components together, up to 10000. Default 64.
+    #[serde(default, deserialize_with = "number_within::<_, _, 0, KEPT_MOST>")]
+    #[schemars(range(min = 0, max = KEPT_MOST))]
+    pub max_kept: Option<usize>,
     /// The stack of a running tool, "64 KiB" to "64 MiB". Default "512 KiB".
     #[serde(default, deserialize_with = "bytes_within::<_, STACK_BYTES_LEAST, STACK_BYTES_MOST>")]
     #[schemars(schema_with = "bytes_between::<STACK_BYTES_LEAST, STACK_BYTES_MOST>")]
@@ -213,6 +219,13 @@ pub struct ComponentSettings {
     pub path: PathBuf,
     /// How far arguments may be from a tool's schema. Default: as of the host.
     pub cast: Option<Cast>,
+    /// How long an instance lives, and with it what its tools have in their memory: "fresh" (one attempt), "session" (as long as
+    /// the session of its caller) or "warm" (some calls of any caller). Default "fresh".
+    #[serde(default)]
+    pub lifetime: Keep,
+    /// What each instance is set up with before its first call: the parameters of the component's function `setup`.
+    #[serde(default)]
+    pub setup: BTreeMap<String, serde_json::Value>,
     /// Rates, room, prices, breaker and retries of the component's tools. Default: the host's.
     #[serde(default)]
     pub guard: GuardSettings,
@@ -291,6 +304,7 @@ impl Settings {
         let stack = self.host.stack.map(|bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX));
         EngineOptions {
             max_parallel: self.host_limits().max_parallel,
+            max_kept: self.host.max_kept.unwrap_or(defaults.max_kept),
             stack_bytes_max: stack.unwrap_or(defaults.stack_bytes_max),
             cache_dir: self.cache_dir(),
             cache_bytes_max: self.host.cache_size.map_or(defaults.cache_bytes_max, |bytes| bytes.0),

@@ -1,32 +1,32 @@
 //! A file becomes tools: read, compiled once, looked at, linked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use serde::Serialize;
+use serde_json::Value;
 use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::ToolSettings;
-use toolpost_core::catalog::shape::{Field, Shape};
-use toolpost_core::catalog::{Base, Origin, SecretArguments, tool_name};
+use toolpost_core::catalog::shape::Shape;
+use toolpost_core::catalog::{Base, Keep, Lifetime, Origin, SecretArguments, cast, tool_name};
 use toolpost_core::{EffectClass, Tool};
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{ComponentExportIndex, InstancePre};
 
+use crate::answer::Answer;
 use crate::capability::Granted;
 use crate::capability::dirs::driver::Driver;
 use crate::capability::kv::Stores;
-use crate::capability::net::client::Client;
 use crate::capability::sql::Opened;
 use crate::capability::sql::backend::Databases;
 use crate::docs::{self, Documentation};
 use crate::engine::Engine;
+use crate::function::{Does, Function, Functions, Refusal};
+use crate::handles;
 use crate::import::{Import, Power};
-use crate::instance::Exported;
+use crate::instance::{Exported, Part, Setup};
+use crate::keep::{Keeper, Shelf};
 use crate::own::Interfaces;
-use crate::shape::{FunctionShape, Shapes};
 use crate::source::{Source, digest};
-use crate::state::State;
 use crate::weigh;
 
 /// The words of wasmtime's untyped error for a component that no place in the pool can hold.
@@ -44,43 +44,22 @@ pub struct Component {
     pub imports: Vec<Import>,
     /// Its functions that can be tools.
     pub functions: Vec<Function>,
-    /// Its functions that cannot.
+    /// Its functions that cannot, where its instances do not outlive a call.
     pub refused: Vec<Refusal>,
     /// What was odd about its documentation.
     pub warnings: Vec<String>,
     /// The text beside it that documents it.
     wit: Option<String>,
-    linked: Arc<InstancePre<State>>,
-    client: Arc<Client>,
+    /// Its functions that take or give handles: tools where an instance is kept for each session.
+    handling: Vec<Function>,
+    setup: Option<Function>,
+    /// The number of its loading: another one has other code in memory.
+    number: u64,
+    part: Arc<Part>,
+    keeper: Arc<Keeper>,
     files: Arc<Driver>,
     stores: Arc<Stores>,
     own: Interfaces,
-    fuel: bool,
-}
-
-/// An exported function of a component.
-#[derive(Clone, Debug)]
-pub struct Function {
-    /// The interface that exports it; nothing for a function of the world itself.
-    pub interface: Option<String>,
-    /// Its name in WIT.
-    pub name: String,
-    /// What its author says of it.
-    pub docs: Option<String>,
-    /// What it takes.
-    pub parameters: Vec<Field>,
-    /// What it answers with.
-    pub result: Option<Shape>,
-    index: ComponentExportIndex,
-}
-
-/// An exported function that cannot be a tool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refusal {
-    /// The function, with its interface.
-    pub function: String,
-    /// Why.
-    pub reason: String,
 }
 
 /// A component cannot be loaded.
@@ -97,27 +76,6 @@ impl std::fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
-
-impl Function {
-    /// The function with its interface, as the component names them.
-    #[must_use]
-    pub fn path(&self) -> String {
-        path(self.interface.as_deref(), &self.name)
-    }
-
-    /// What it answers with when it succeeds. An `err` is no result: it is an error, in every front end.
-    #[must_use]
-    pub fn answer(&self) -> Option<&Shape> {
-        match &self.result {
-            Some(Shape::Result { ok, .. }) => ok.as_deref(),
-            other => other.as_ref(),
-        }
-    }
-}
-
-fn path(interface: Option<&str>, function: &str) -> String {
-    interface.map_or_else(|| function.to_owned(), |interface| format!("{interface}#{function}"))
-}
 
 impl Engine {
     /// Loads a component from a file, with the `.wit` file beside it where there is one. Compiling takes a second or more
@@ -145,7 +103,7 @@ impl Engine {
     pub fn load_source_again(&self, before: &Arc<Component>, source: &Source) -> Result<Arc<Component>, LoadError> {
         if before.digest == source.digest
             && before.wit == source.wit
-            && wasmtime::Engine::same(before.linked.engine(), &self.engine)
+            && wasmtime::Engine::same(before.part.linked.engine(), &self.engine)
         {
             return Ok(before.clone());
         }
@@ -191,22 +149,27 @@ impl Engine {
         let embedded = docs::embedded(bytes);
         let texts = embedded.iter().map(String::as_str).chain(if embedded.is_empty() { wit } else { None });
         let (documentation, warnings) = Documentation::read(texts);
-        let (functions, refused) = self.functions(&compiled, &documentation);
+        let found = Functions::of(&self.engine, &compiled, &documentation);
+        let refused = found.refused(Lifetime::Fresh);
+        let (client, numbers) = (self.client.clone(), self.numbers.clone());
+        let part = Part { linked: Arc::new(linked), client, numbers, fuel: self.fuel };
         Ok(Component {
             name: name.to_owned(),
             digest,
             bytes: bytes.len() as u64,
             imports,
-            functions,
+            functions: found.tools,
             refused,
+            handling: found.handling,
+            setup: found.setup,
             warnings,
             wit: wit.map(str::to_owned),
-            linked: Arc::new(linked),
-            client: self.client.clone(),
+            number: self.loaded.fetch_add(1, Ordering::Relaxed),
+            part: Arc::new(part),
+            keeper: self.keeper.clone(),
             files: self.files.clone(),
             stores: self.stores.clone(),
             own: self.own.clone(),
-            fuel: self.fuel,
         })
     }
 
@@ -226,62 +189,62 @@ impl Engine {
         };
         LoadError { message }
     }
-
-    /// All exported functions, of the world and of its interfaces.
-    fn functions(
-        &self,
-        compiled: &wasmtime::component::Component,
-        documentation: &Documentation,
-    ) -> (Vec<Function>, Vec<Refusal>) {
-        let mut functions = Vec::new();
-        let mut refused = Vec::new();
-        let mut shapes = Shapes::default();
-        let mut take =
-            |interface: Option<&str>, name: &str, ty: &ComponentFunc, index: Option<ComponentExportIndex>| {
-                match function(&mut shapes, documentation, interface, name, ty, index) {
-                    Ok(function) => functions.push(function),
-                    Err(reason) => refused.push(Refusal { function: path(interface, name), reason }),
-                }
-            };
-        for (name, export) in compiled.component_type().exports(&self.engine) {
-            match &export.ty {
-                ComponentItem::ComponentFunc(ty) => take(None, name, ty, compiled.get_export_index(None, name)),
-                ComponentItem::ComponentInstance(instance) => {
-                    let parent = compiled.get_export_index(None, name);
-                    for (function, export) in instance.exports(&self.engine) {
-                        if let ComponentItem::ComponentFunc(ty) = &export.ty {
-                            let index =
-                                parent.as_ref().and_then(|parent| compiled.get_export_index(Some(parent), function));
-                            take(Some(name), function, ty, index);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        (functions, refused)
-    }
-}
-
-fn function(
-    shapes: &mut Shapes,
-    documentation: &Documentation,
-    interface: Option<&str>,
-    name: &str,
-    ty: &ComponentFunc,
-    index: Option<ComponentExportIndex>,
-) -> Result<Function, String> {
-    if name.starts_with('[') {
-        return Err("it belongs to a resource, which lives no longer than one call".into());
-    }
-    let mut shape = shapes.function(ty)?;
-    let docs = documentation.describe(interface, name, &mut shape);
-    let FunctionShape { parameters, result } = shape;
-    let index = index.ok_or("the component does not export it under that name")?;
-    Ok(Function { interface: interface.map(str::to_owned), name: name.to_owned(), docs, parameters, result, index })
 }
 
 impl Component {
+    /// Its functions that can be tools, where its instances live so long.
+    pub fn functions_for(&self, lifetime: Lifetime) -> impl Iterator<Item = &Function> {
+        let handling = self.handling.iter().filter(move |function| function.unfit(lifetime).is_none());
+        self.functions.iter().chain(handling)
+    }
+
+    /// Its functions that cannot there, and why.
+    pub fn refused_for(&self, lifetime: Lifetime) -> impl Iterator<Item = &Refusal> {
+        let is_tool = move |refusal: &&Refusal| {
+            let same = |function: &Function| function.unfit(lifetime).is_none() && function.path() == refusal.function;
+            self.handling.iter().any(same)
+        };
+        self.refused.iter().filter(move |refusal| !is_tool(refusal))
+    }
+
+    /// The function that sets up each of its instances, where it has one. It is no tool.
+    #[must_use]
+    pub fn setup(&self) -> Option<&Function> {
+        self.setup.as_ref()
+    }
+
+    /// Whether its instances can be set up with what settings say. Where they cannot, each call of its tools fails.
+    ///
+    /// # Errors
+    /// They do not say what it takes, or there is nothing to set up.
+    pub fn takes_setup(&self, said: &BTreeMap<String, Value>) -> Result<(), String> {
+        match (self.set_up(said), said.is_empty()) {
+            (Some(setup), _) => setup.arguments.map(drop),
+            (None, true) => Ok(()),
+            (None, false) => Err("`setup` is of no use to it: it exports no function `setup`; take it out".into()),
+        }
+    }
+
+    /// The call that sets up an instance, with what settings say.
+    fn set_up(&self, said: &BTreeMap<String, Value>) -> Option<Setup> {
+        let function = self.setup()?;
+        let Does::Call(index) = function.does else { return None };
+        let arguments = cast::arguments(&function.parameters, said).map_err(|why| {
+            let takes = Shape::wit_fields(&function.parameters);
+            format!("its `setup` takes ({takes}), and `setup` of its settings does not fit: {why}")
+        });
+        Some(Setup { index, arguments, answer: Answer::of(function.result.as_ref()) })
+    }
+
+    /// Where its instances stand that were granted this and set up like that; nowhere, where none is kept.
+    fn shelf(&self, keep: Keep, grants: &Grants, setup: &BTreeMap<String, Value>) -> Option<Arc<Shelf>> {
+        let bounds = keep.bounds()?;
+        let said = (self.number, &self.name, keep.lifetime(), grants, setup);
+        let mut hash = blake3::Hasher::new_derive_key("toolpost 1 shelf of instances");
+        hash.update(&serde_json::to_vec(&said).ok()?).update(format!("{bounds:?}").as_bytes());
+        Some(self.keeper.shelf(*hash.finalize().as_bytes(), keep.lifetime(), bounds))
+    }
+
     /// What a tool of the component can do to the world, with that granted to it.
     #[must_use]
     pub fn effect(&self, grants: &Grants) -> EffectClass {
@@ -377,13 +340,39 @@ impl Component {
         let reach = self.effect(&grants);
         let secret_arguments = SecretArguments::find(&settings.secret_arguments, &function.parameters)?;
         grants.fit(&function.parameters, &secret_arguments)?;
+        let Base { keep, setup, .. } = base;
+        let lifetime = keep.lifetime();
+        if let Some(why) = function.unfit(lifetime) {
+            return Err(why);
+        }
+        if lifetime == Lifetime::Session && grants != base.grants {
+            return Err(
+                "the tools of its component share one instance for each session, so all of them are granted the same: \
+                        take its own `grants` out, or `lifetime = \"session\"`"
+                    .into(),
+            );
+        }
         let granted = Granted {
             roots: Arc::new(self.files.open(&grants.dirs)?),
             buckets: Arc::new(self.stores.open(&grants.kv)?),
             databases: Opened::find(&grants.sql, databases)?,
         };
-        let result = function.result.as_ref();
-        let runner = Exported::new(&self.linked, function.index, result, &self.client, granted, self.fuel);
+        let (takes, result) = (&function.parameters, function.result.as_ref());
+        let runner = Exported {
+            part: self.part.clone(),
+            does: function.does,
+            answer: Answer::of(result),
+            granted: Arc::new(granted),
+            takes: if takes.iter().any(|field| handles::first(&field.shape).is_some()) {
+                takes.clone()
+            } else {
+                Vec::new()
+            },
+            gives: result.filter(|shape| handles::first(shape).is_some()).cloned(),
+            setup: self.set_up(setup).map(Arc::new),
+            shelf: self.shelf(*keep, &grants, setup),
+        };
+        let memory = (!lifetime.is_fresh()).then(|| lifetime.words().to_owned());
         let mut tool = Tool {
             name,
             description: settings.description.clone().or_else(|| function.docs.clone()).unwrap_or_default(),
@@ -393,7 +382,7 @@ impl Component {
             effect: effect(settings.effect, reach)?,
             reach,
             said: settings.effect,
-            powers: self.powers(&grants),
+            powers: self.powers(&grants).into_iter().chain(memory).collect(),
             cast: settings.cast.unwrap_or(base.cast),
             secret_arguments,
             secrets: BTreeSet::new(),
@@ -401,6 +390,7 @@ impl Component {
             guards: base.guards.clone().with(&settings.guard),
             grants,
             set: None,
+            lifetime,
             origin: Origin::Component {
                 component: self.name.clone(),
                 digest: self.digest.clone(),

@@ -6,6 +6,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use toolpost_core::guard::slot::AWAY_MAX;
 use wasmtime::component::Linker;
@@ -17,6 +18,8 @@ use crate::capability::dirs::driver::Driver;
 use crate::capability::kv::Stores;
 use crate::capability::kv::backend::KvOptions;
 use crate::capability::net::client::{Client, NetOptions};
+use crate::handles::Numbers;
+use crate::keep::Keeper;
 use crate::own::Interfaces;
 use crate::state::State;
 
@@ -32,6 +35,8 @@ const HOST_STACK_BYTES: usize = 1536 << 10;
 pub struct EngineOptions {
     /// Calls that run at once; 64 by default.
     pub max_parallel: usize,
+    /// Instances that are kept between calls, all components together; 64 by default.
+    pub max_kept: usize,
     /// The stack of a guest in bytes; 512 KiB by default.
     pub stack_bytes_max: usize,
     /// Where compiled code is kept; nowhere by default. The folder must be the user's own.
@@ -53,6 +58,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         EngineOptions {
             max_parallel: 64,
+            max_kept: 64,
             stack_bytes_max: 512 << 10,
             cache_dir: None,
             cache_bytes_max: 1 << 30,
@@ -82,7 +88,12 @@ pub struct Engine {
     pub(crate) client: Arc<Client>,
     pub(crate) files: Arc<Driver>,
     pub(crate) stores: Arc<Stores>,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) numbers: Arc<Numbers>,
+    /// The components that were loaded so far.
+    pub(crate) loaded: AtomicU64,
     max_parallel: usize,
+    max_kept: usize,
     allocation: Allocation,
     pub(crate) own: Interfaces,
 }
@@ -111,7 +122,7 @@ impl Engine {
         options: &EngineOptions,
         link: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
     ) -> wasmtime::Result<Self> {
-        let options = &EngineOptions { max_parallel: options.max_parallel.min(parallel_max()), ..options.clone() };
+        let options = &within_maps(options);
         let (engine, allocation) = allocate(options)?;
         let mut linker = Linker::new(&engine);
         capability::link(&mut linker)?;
@@ -124,9 +135,25 @@ impl Engine {
         let client = Arc::new(Client::new(&options.net));
         let files = Arc::new(Driver::new());
         let stores = Arc::new(Stores::new(&options.kv));
-        let EngineOptions { fuel, max_parallel, .. } = *options;
-        let own = options.own.clone();
-        Ok(Engine { engine, linker, cache, fuel, client, files, stores, max_parallel, allocation, own })
+        let EngineOptions { fuel, max_parallel, max_kept, .. } = *options;
+        let (keeper, numbers) = (Keeper::new(max_kept), Arc::new(Numbers::new()));
+        let (own, loaded) = (options.own.clone(), AtomicU64::new(0));
+        Ok(Engine {
+            engine,
+            linker,
+            cache,
+            fuel,
+            client,
+            files,
+            stores,
+            keeper,
+            numbers,
+            loaded,
+            max_parallel,
+            max_kept,
+            allocation,
+            own,
+        })
     }
 
     /// Calls that can run at once: as many as were asked for, or fewer where the operating system would run out of memory
@@ -146,6 +173,18 @@ impl Engine {
     #[must_use]
     pub fn live_instances(&self) -> Option<u64> {
         self.engine.pooling_allocator_metrics().map(|metrics| metrics.component_instances())
+    }
+
+    /// Instances that can be kept between two calls: as many as were asked for, or fewer, as for [`Engine::max_parallel`].
+    #[must_use]
+    pub fn max_kept(&self) -> usize {
+        self.max_kept
+    }
+
+    /// Instances that are kept between two calls now.
+    #[must_use]
+    pub fn kept_instances(&self) -> usize {
+        self.keeper.count()
     }
 
     /// The engine itself, for embedders that link their own interfaces.
@@ -173,18 +212,20 @@ fn spare(parallel: usize) -> usize {
     parallel.saturating_add(parallel / 8).saturating_add(16 + AWAY_MAX)
 }
 
-/// The calls for whose instances the operating system has memory maps. A process that runs out of them cannot even start a
-/// thread or handle a signal, so it must not come to that.
-fn parallel_max() -> usize {
+/// What is asked for, as far as the operating system has memory maps for the instances. A process that runs out of them cannot
+/// even start a thread or handle a signal, so it must not come to that.
+fn within_maps(options: &EngineOptions) -> EngineOptions {
     /// Measured: eight for a guest with one memory that sleeps, its stack included.
     const MAPS_PER_INSTANCE: usize = 10;
     /// What the rest of the process may need.
     const MAPS_KEPT: usize = 4_096;
 
     let known = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
-    let Some(maps) = known else { return usize::MAX };
+    let Some(maps) = known else { return options.clone() };
     let instances = usize::saturating_sub(maps, MAPS_KEPT) / MAPS_PER_INSTANCE;
-    (instances.saturating_sub(16 + AWAY_MAX) / 9 * 8).max(1)
+    let max_kept = options.max_kept.min(instances / 2);
+    let possible = (instances.saturating_sub(16 + AWAY_MAX + max_kept) / 9 * 8).max(1);
+    EngineOptions { max_kept, max_parallel: options.max_parallel.min(possible), ..options.clone() }
 }
 
 /// The engine's settings without its allocation strategy. Public, so that a measurement can use the very same.
@@ -229,7 +270,7 @@ pub fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let parallel = options.max_parallel.max(1);
     // An instance is given back a moment after its call has ended.
-    let instances = spare(parallel);
+    let instances = spare(parallel).saturating_add(options.max_kept);
     let memories = (MEMORIES_TOTAL_MAX / instances).clamp(1, MEMORIES_MAX);
     let mut pool = PoolingAllocationConfig::new();
     // `pagemap_scan` would save some ten microseconds a call, and stays off: it passes by pages that were written and

@@ -13,6 +13,7 @@ mod own;
 // A file becomes tools
 mod component;
 mod docs;
+mod function;
 mod import;
 mod shape;
 mod source;
@@ -24,7 +25,9 @@ pub mod aws;
 // An attempt becomes an instance
 mod answer;
 mod capability;
+mod handles;
 mod instance;
+mod keep;
 mod limits;
 mod state;
 mod trap;
@@ -36,8 +39,9 @@ pub use capability::kv::memory::Memory;
 pub use capability::net::address::Resolver;
 pub use capability::net::client::NetOptions;
 pub use capability::sql::backend as sql;
-pub use component::{Component, Function, LoadError, Refusal};
+pub use component::{Component, LoadError};
 pub use engine::{Allocation, Engine, EngineOptions, config, pool};
+pub use function::{Function, Refusal};
 pub use import::{Import, Power};
 pub use ours::{is_ours, is_owned};
 pub use own::{Interface, Interfaces};

@@ -1,4 +1,4 @@
-//! Memory: what an attempt holds, summed over all memories and tables, and where it ends.
+//! Memory: what an instance holds, summed over all memories and tables, and where it ends.
 
 use std::sync::Arc;
 
@@ -24,16 +24,28 @@ impl std::fmt::Display for MemoryExceeded {
 
 impl std::error::Error for MemoryExceeded {}
 
-/// Counts the memory of one attempt.
+/// Counts the memory of an instance, for the attempt that it serves.
+#[derive(Default)]
 pub(crate) struct Limiter {
     bytes_max: u64,
     held: u64,
-    meter: Arc<Meter>,
+    meter: Option<Arc<Meter>>,
 }
 
 impl Limiter {
-    pub(crate) fn new(bytes_max: u64, meter: Arc<Meter>) -> Self {
-        Limiter { bytes_max, held: 0, meter }
+    /// What it holds counts for this attempt from here on.
+    pub(crate) fn serve(&mut self, bytes_max: u64, meter: Arc<Meter>) {
+        meter.memory_held(self.held);
+        (self.bytes_max, self.meter) = (bytes_max, Some(meter));
+    }
+
+    pub(crate) fn rest(&mut self) {
+        self.meter = None;
+    }
+
+    /// The memory that is held, in bytes.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
     }
 
     fn grow(&mut self, current: usize, desired: usize, unit: usize, maximum: Option<usize>) -> Result<bool> {
@@ -47,7 +59,9 @@ impl Limiter {
             return Err(MemoryExceeded { wanted }.into());
         }
         self.held = wanted;
-        self.meter.memory_held(wanted);
+        if let Some(meter) = &self.meter {
+            meter.memory_held(wanted);
+        }
         Ok(true)
     }
 }

@@ -1,8 +1,9 @@
 //! The types of a component's functions as shapes. The component itself is the source, not what its author says of it.
 
-use toolpost_core::catalog::shape::{Case, Field, Integer, Label, Shape};
-use wasmtime::component::Type;
-use wasmtime::component::types::ComponentFunc;
+use toolpost_core::catalog::shape::{Case, Field, Handle, Integer, Label, Shape};
+use wasmtime::Engine;
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{ResourceType, Type};
 
 /// The most parts that the types of one function may have. Types share parts, so a small component can describe a huge one.
 const PARTS_MAX: usize = 10_000;
@@ -18,24 +19,78 @@ pub(crate) struct FunctionShape {
     pub(crate) result: Option<Shape>,
 }
 
-/// The shapes of the functions of one component.
-pub(crate) struct Shapes {
-    bytes_left: usize,
-}
+/// The resources that a component exports, each with its name and the interface that defines it.
+#[derive(Default)]
+pub(crate) struct Resources(Vec<(ResourceType, String, Option<String>)>);
 
-impl Default for Shapes {
-    fn default() -> Self {
-        Shapes { bytes_left: BYTES_MAX }
+impl Resources {
+    pub(crate) fn of<'e>(engine: &Engine, exports: impl Iterator<Item = (&'e str, ComponentItem)>) -> Self {
+        let mut found = Resources::default();
+        for (name, item) in exports {
+            match item {
+                ComponentItem::Resource(ty) => found.add(ty, name, None),
+                ComponentItem::ComponentInstance(interface) => {
+                    for (resource, export) in interface.exports(engine) {
+                        if let ComponentItem::Resource(ty) = export.ty {
+                            found.add(ty, resource, Some(name));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// What one interface uses of another is the same resource.
+    fn add(&mut self, ty: ResourceType, name: &str, interface: Option<&str>) {
+        if !self.0.iter().any(|(known, ..)| *known == ty) {
+            self.0.push((ty, name.to_owned(), interface.map(str::to_owned)));
+        }
+    }
+
+    /// Whether a resource is that interface's own, and none before it has its name.
+    pub(crate) fn is_first(&self, ty: &ResourceType, interface: Option<&str>) -> bool {
+        let own = self.0.iter().find(|(known, ..)| known == ty);
+        own.is_some_and(|(.., defines)| defines.as_deref() == interface) && self.name(ty).is_ok()
+    }
+
+    /// The name under which handles to a resource are known.
+    fn name(&self, ty: &ResourceType) -> Result<&str, String> {
+        let Some((_, name, _)) = self.0.iter().find(|(known, ..)| known == ty) else {
+            return Err("is or holds a resource of an interface that it imports, which nobody can be given".into());
+        };
+        match self.0.iter().find(|(_, other, _)| other == name) {
+            Some((first, ..)) if first == ty => Ok(name),
+            _ => Err(format!(
+                "is or holds a `{name}`, and another interface of the component has a resource of that name"
+            )),
+        }
     }
 }
 
+/// The shapes of the functions of one component.
+pub(crate) struct Shapes {
+    bytes_left: usize,
+    resources: Resources,
+}
+
 impl Shapes {
+    pub(crate) fn new(resources: Resources) -> Self {
+        Shapes { bytes_left: BYTES_MAX, resources }
+    }
+
+    pub(crate) fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
     /// The shape of a function, or why it has none.
     pub(crate) fn function(&mut self, ty: &ComponentFunc) -> Result<FunctionShape, String> {
         if ty.async_() {
             return Err("it is an `async func`, which this host does not run".into());
         }
-        let mut parts = Parts { left: PARTS_MAX, bytes_left: &mut self.bytes_left };
+        let Shapes { bytes_left, resources } = self;
+        let mut parts = Parts { left: PARTS_MAX, bytes_left, resources };
         let mut parameters = Vec::new();
         for (name, ty) in ty.params() {
             parts.count([name])?;
@@ -52,6 +107,7 @@ impl Shapes {
 struct Parts<'a> {
     left: usize,
     bytes_left: &'a mut usize,
+    resources: &'a Resources,
 }
 
 impl Parts<'_> {
@@ -109,14 +165,17 @@ impl Parts<'_> {
                 ok: result.ok().map(|ty| self.boxed(&ty)).transpose()?,
                 err: result.err().map(|ty| self.boxed(&ty)).transpose()?,
             },
-            Type::Own(_) | Type::Borrow(_) => {
-                return Err("is or holds a resource, which lives no longer than one call".into());
-            }
+            Type::Own(ty) => self.handle(ty, true)?,
+            Type::Borrow(ty) => self.handle(ty, false)?,
             Type::Stream(_) => return Err("is or holds a stream, which JSON cannot carry".into()),
             Type::Future(_) => return Err("is or holds a future, which JSON cannot carry".into()),
             Type::ErrorContext => return Err("is or holds an error-context, which JSON cannot carry".into()),
             Type::Map(_) => return Err("is or holds a map, which this host does not know".into()),
         })
+    }
+
+    fn handle(&self, ty: &ResourceType, owned: bool) -> Result<Shape, String> {
+        Ok(Shape::Handle(Handle { resource: self.resources.name(ty)?.to_owned(), owned }))
     }
 
     fn boxed(&mut self, ty: &Type) -> Result<Box<Shape>, String> {

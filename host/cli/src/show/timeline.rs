@@ -153,6 +153,15 @@ fn attempt(event: &Value, call: &Logged) -> Line {
     if event.get("hedge").is_some() {
         more.push_str(", begun beside a slow one");
     }
+    if let Some(instance) = event.get("instance") {
+        let before = instance.get("calls_before").and_then(Value::as_u64).unwrap_or(0);
+        let kept = if before > 0 { format!(" of {} before", print::many(before, "call")) } else { ", new".into() };
+        more.push_str(&format!(", {} instance{kept}", text(instance, "lifetime")));
+        let retired = text(instance, "retired");
+        if !retired.is_empty() {
+            more.push_str(&format!(", retired: {retired}"));
+        }
+    }
     let mut below = Vec::new();
     let (style, what) = match event.get("error") {
         Some(error) => {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::once::Begun;
 use super::{Attempts, Unmade};
+use crate::catalog::Lifetime;
 use crate::guard::retry::{Fence, Spent};
 use crate::inside::Inside;
 use crate::tell::{CallError, ErrorKind, Output, Stage};
@@ -56,6 +57,10 @@ impl Attempts {
     fn second(&mut self, first: &Begun) -> Option<(Begun, Spent)> {
         let call = self.call.clone();
         let guards = &call.tool.guards;
+        // There is one of what is kept for a session, and the first has it.
+        if call.tool.lifetime == Lifetime::Session {
+            return None;
+        }
         let too_late = Instant::now() + guards.latencies.floor() > self.deadline.at;
         if too_late || first.attempt.clock.stood() > Duration::ZERO || matches!(first.fence(), Fence::Effect { .. }) {
             return None;

@@ -177,6 +177,7 @@ fn report(attempt: &Attempt, error: Option<&CallError>) -> AttemptReport {
         stdout: attempt.meter.stdout.captured(),
         stderr: attempt.meter.stderr.captured(),
         log: attempt.meter.log.captured(),
+        instance: attempt.meter.instance(),
         error: error.cloned(),
         ..AttemptReport::default()
     }

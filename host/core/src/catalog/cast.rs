@@ -8,6 +8,7 @@
 mod names;
 mod numbers;
 mod text;
+mod written;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,10 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::json::Node;
-use super::shape::{Case, Field, Label, Shape};
+use super::shape::{Case, Field, Handle, Label, Shape};
 
 pub use self::names::nearest;
 pub use self::numbers::{canonical_integer, widen};
+pub use self::written::arguments;
+pub(super) use self::written::cast_one;
 
 /// How far a value may be from its schema. Each mode accepts all that the one before it does, with the same meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -62,16 +65,6 @@ pub struct Fault {
 const LISTED_MAX: usize = 100;
 const EXCERPT_BYTES: usize = 60;
 const POINTER_PART_BYTES: usize = 200;
-
-/// Casts one value strictly.
-pub(super) fn cast_one(value: &Value, shape: &Shape) -> Result<Value, Fault> {
-    let mut caster = Caster::new(Cast::Strict, false);
-    let cast = Node::of(value).ok().and_then(|node| caster.cast(&node, shape));
-    cast.ok_or_else(|| {
-        let nested = Fault { pointer: String::new(), expected: shape.wit(), got: "a value that nests too deep".into() };
-        caster.faults.into_iter().next().unwrap_or(nested)
-    })
-}
 
 /// One run of the cast over one value.
 pub(super) struct Caster {
@@ -117,6 +110,18 @@ impl Caster {
             Shape::Enum(labels) => self.enumeration(node, labels),
             Shape::Flags(labels) => self.flags(node, labels),
             Shape::Result { ok, err } => self.result(node, shape, ok.as_deref(), err.as_deref()),
+            Shape::Handle(handle) => self.handle(node, handle),
+        }
+    }
+
+    /// Whether there is such a one, only the instance knows that has it.
+    fn handle(&mut self, node: &Node<'_>, handle: &Handle) -> Option<Value> {
+        let expected = || format!("a handle to a `{}`, as a tool has returned it", handle.resource);
+        let Node::String(text) = node else { return self.fault(node, &expected()) };
+        match text.trim() {
+            whole if whole.len() == text.len() && handle.fits(whole) => Some(json!(whole)),
+            trimmed if handle.fits(trimmed) => self.changed(Cast::Safe, node, json!(trimmed), &expected()),
+            _ => self.fault(node, &expected()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 // What a tool is
 mod hidden;
+pub mod lifetime;
 pub mod shape;
 mod tool;
 
@@ -29,6 +30,7 @@ pub use self::accept::{CastReport, accept};
 pub use self::cast::Cast;
 use self::grants::Grants;
 pub use self::hidden::SecretArguments;
+pub use self::lifetime::{Keep, Lifetime};
 pub use self::selection::{Selection, ToolLabel};
 pub use self::set::{SetName, ToolSet};
 pub use self::tool::{Base, Origin, Tool};

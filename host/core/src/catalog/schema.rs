@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shape::{Field, Integer, Label, SAFE_INTEGER_MAX, Shape};
+use super::shape::{Field, Handle, Integer, Label, SAFE_INTEGER_MAX, Shape};
 
 /// The schema of a tool's arguments: an object with one property for each parameter.
 #[must_use]
@@ -62,7 +62,15 @@ pub fn schema(shape: &Shape) -> Value {
             };
             json!({"oneOf": [side("ok", ok), side("err", err)]})
         }
+        Shape::Handle(handle) => handle_schema(handle),
     }
+}
+
+/// The text says what it is, so that a reader does not make one up.
+fn handle_schema(handle: &Handle) -> Value {
+    let stays = if handle.owned { "" } else { "; it is only lent, and good for other calls" };
+    let docs = format!("a handle to a `{}`, as a tool has returned it in this session{stays}", handle.resource);
+    json!({"type": "string", "pattern": handle.pattern(), "description": docs})
 }
 
 fn record(fields: &[Field]) -> Value {

@@ -45,7 +45,22 @@ pub enum Shape {
         /// What `err` carries.
         err: Option<Box<Shape>>,
     },
+    /// Something that an instance keeps for its session.
+    Handle(Handle),
 }
+
+/// A handle to a resource: a text that stands for what an instance keeps for its session. In JSON it is the resource's name and a
+/// number that nobody can guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handle {
+    /// The resource, by its name in WIT.
+    pub resource: String,
+    /// Whether it is handed over for good, and not only lent.
+    pub owned: bool,
+}
+
+/// The digits of the number in a handle: 128 bits.
+const HANDLE_DIGITS: usize = 32;
 
 /// The integer types of WIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +182,32 @@ impl Case {
     }
 }
 
+impl Handle {
+    /// The handle with that number.
+    #[must_use]
+    pub fn text(&self, number: u128) -> String {
+        format!("{}{number:0HANDLE_DIGITS$x}", self.begins())
+    }
+
+    /// Whether a text has the form of such a handle.
+    #[must_use]
+    pub fn fits(&self, text: &str) -> bool {
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let digits = text.strip_prefix(&self.begins());
+        digits.is_some_and(|digits| digits.len() == HANDLE_DIGITS && digits.bytes().all(is_digit))
+    }
+
+    /// What such texts look like, as a regular expression.
+    #[must_use]
+    pub fn pattern(&self) -> String {
+        format!("^{}[0-9a-f]{{{HANDLE_DIGITS}}}$", self.begins())
+    }
+
+    fn begins(&self) -> String {
+        format!("{}_", snake_case(&self.resource))
+    }
+}
+
 impl Label {
     /// A name without documentation.
     #[must_use]
@@ -209,6 +250,8 @@ impl Shape {
                 (None, Some(err)) => format!("result<_, {}>", err.wit()),
                 (Some(ok), Some(err)) => format!("result<{}, {}>", ok.wit(), err.wit()),
             },
+            Shape::Handle(Handle { resource, owned: true }) => resource.clone(),
+            Shape::Handle(Handle { resource, owned: false }) => format!("borrow<{resource}>"),
         }
     }
 

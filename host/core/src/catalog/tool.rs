@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::cast::{self, Cast, nearest};
 use super::grants::Grants;
 use super::hidden::SecretArguments;
+use super::lifetime::{Keep, Lifetime};
 use super::schema;
 use super::selection::ToolLabel;
 use super::set::SetName;
@@ -51,6 +52,8 @@ pub struct Tool {
     pub guards: Guards,
     /// What it may reach.
     pub grants: Grants,
+    /// How long what it has in its memory lives.
+    pub lifetime: Lifetime,
     /// Where it comes from.
     pub origin: Origin,
     /// The set that has brought it along, where it is none of the host's own.
@@ -70,6 +73,10 @@ pub struct Base {
     pub cast: Cast,
     /// What it may reach.
     pub grants: Grants,
+    /// What is kept of its component's instances.
+    pub keep: Keep,
+    /// What its component is set up with, by the parameters of what does that.
+    pub setup: BTreeMap<String, Value>,
 }
 
 /// Where a tool comes from.
@@ -132,6 +139,12 @@ impl Tool {
             Origin::Component { component, .. } => component,
             Origin::Native => &self.name,
         }
+    }
+
+    /// The name of what keeps its state for a session, with all tools that have it in common; nothing where nothing is kept so.
+    #[must_use]
+    pub fn keeper(&self) -> Option<&str> {
+        (self.lifetime == Lifetime::Session).then(|| self.component())
     }
 
     /// What would grant it this, as one more item of the list `grants.KEY`: the line of the settings, for a refusal.

@@ -25,8 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::call::AcceptedCall;
-use crate::catalog::Origin;
 use crate::catalog::settings::Span;
+use crate::catalog::{Lifetime, Origin};
 use crate::effect::EffectClass;
 use crate::tell::{Content, Output};
 
@@ -56,12 +56,17 @@ pub enum CacheSettings {
 }
 
 impl CacheSettings {
-    /// Whether a tool with that effect can have this setting.
+    /// Whether a tool with that effect, and with instances of that lifetime, can have this setting.
     ///
     /// # Errors
     /// Why not, and what to write.
-    pub fn fits(self, effect: EffectClass) -> Result<(), String> {
+    pub fn fits(self, effect: EffectClass, lifetime: Lifetime) -> Result<(), String> {
         match self {
+            CacheSettings::On | CacheSettings::For(_) if lifetime == Lifetime::Session => {
+                Err("it keeps its state for a session, so an earlier result cannot stand for a call of it; write \
+                 guard.cache = false"
+                    .into())
+            }
             CacheSettings::On | CacheSettings::For(_) if effect.may_change() => Err(format!(
                 "its effect is `{}`, so an earlier result cannot stand for a call of it; write guard.cache = false",
                 effect.name()
@@ -286,7 +291,7 @@ impl Drop for Asking {
 fn keeps(call: &AcceptedCall) -> Option<Option<Duration>> {
     let settings = call.tool.guards.cache;
     match settings {
-        _ if settings.fits(call.tool.effect).is_err() => None,
+        _ if settings.fits(call.tool.effect, call.tool.lifetime).is_err() => None,
         CacheSettings::Off => None,
         CacheSettings::On => Some(None),
         CacheSettings::For(ttl) => Some(Some(ttl)),

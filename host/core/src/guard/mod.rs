@@ -9,6 +9,7 @@ pub mod cache;
 // Who may run now
 pub mod rate;
 pub mod slot;
+pub(crate) mod turn;
 pub mod usage;
 
 // Is it well enough to be called?

@@ -22,7 +22,7 @@ pub(crate) use self::breakers::Herald;
 pub use self::error::{CallError, ErrorKind, Fault, Rule, Stage};
 pub use self::event::{Event, Level, Sink, Teller, Told, Tracing, Voice};
 pub(crate) use self::outcome::milliseconds;
-pub use self::outcome::{AttemptReport, Captured, Content, InnerCall, Outcome, Output, Report};
+pub use self::outcome::{AttemptReport, Captured, Content, InnerCall, InstanceReport, Outcome, Output, Report};
 pub(crate) use self::span::CallSpan;
 pub use self::stream::{Piece, Reader, Streaming};
 pub(crate) use self::trail::Trail;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::error::{CallError, ErrorKind};
 use super::truncate::Truncated;
 use crate::call::CallId;
-use crate::catalog::CastReport;
+use crate::catalog::{CastReport, Lifetime};
 use crate::check::approve::Decision;
 use crate::effect::{EffectClass, EffectRecord};
 use crate::guard::replay::LedgerReport;
@@ -224,9 +224,38 @@ pub struct AttemptReport {
     /// What it wrote to the log.
     #[serde(skip_serializing_if = "Captured::is_empty")]
     pub log: Captured,
+    /// The instance that served it, where such ones are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceReport>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<CallError>,
+}
+
+/// An instance that outlives an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct InstanceReport {
+    /// How long such ones live.
+    pub lifetime: Lifetime,
+    /// The calls that it served before this one; with none, it was made for this one.
+    pub calls_before: u64,
+    /// Why it serves no other call, where that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retired: Option<&'static str>,
+}
+
+impl InstanceReport {
+    /// The same in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let served = match self.calls_before {
+            0 => "new".to_owned(),
+            1 => "kept from 1 call before".to_owned(),
+            many => format!("kept from {many} calls before"),
+        };
+        let retired = self.retired.map_or_else(String::new, |why| format!(", retired: {why}"));
+        format!("{} instance, {served}{retired}", self.lifetime.name())
+    }
 }
 
 /// Text that a tool wrote, as far as it is kept.

@@ -1,7 +1,7 @@
 //! Bools, strings, names, characters and bytes.
 
 use toolpost_core::Cast;
-use toolpost_core::catalog::shape::{Case, Shape};
+use toolpost_core::catalog::shape::{Case, Handle, Shape};
 
 use super::{U32, check, check_text, labels, refused};
 
@@ -104,4 +104,27 @@ fn bytes_are_padded_standard_base64_or_an_array_of_bytes() {
     // Without padding, with bits left over, in the alphabet for URLs, with a break: another spelling of the same bytes.
     refused(&Shape::Bytes, &["\"aGk\"", "\"aGl=\"", "\"-_8=\"", "\"aG k=\"", "\"aGk=\\n\"", "\"hi!\""]);
     refused(&Shape::Bytes, &["[256]", "[-1]", "[1.5]", "[null]", "null", "{}", "\"[104, 256]\"", "\"[104\""]);
+}
+
+#[test]
+fn a_handle_is_taken_as_it_was_given_out_and_no_other_text_for_one() {
+    let number = "0123456789abcdef0123456789abcdef";
+    for owned in [true, false] {
+        let shape = Shape::Handle(Handle { resource: "shopping-basket".into(), owned });
+        let whole = format!("\"shopping_basket_{number}\"");
+        check(&shape, Cast::Strict, &whole, &whole);
+        check(&shape, Cast::Safe, &format!("\" shopping_basket_{number}\\n\""), &whole);
+        for wrong in [
+            format!("\"{number}\""),
+            format!("\"basket_{number}\""),
+            format!("\"shopping-basket_{number}\""),
+            format!("\"shopping_basket_{}\"", number.to_uppercase()),
+            format!("\"shopping_basket_{number}0\""),
+            format!("[{whole}]"),
+            format!("{{\"shopping_basket\": {whole}}}"),
+        ] {
+            refused(&shape, &[&wrong]);
+        }
+        refused(&shape, &["\"\"", "null", "7", "\"shopping_basket\"", "\"shopping_basket_\""]);
+    }
 }

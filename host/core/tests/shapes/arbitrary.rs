@@ -4,7 +4,7 @@ use base64::Engine as _;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
-use toolpost_core::catalog::shape::{Case, Field, Integer, Label, Shape};
+use toolpost_core::catalog::shape::{Case, Field, Handle, Integer, Label, Shape};
 
 /// Names that are easily taken for values or for the words that shapes use themselves; all different when folded.
 const NAMES: [&str; 14] =
@@ -36,6 +36,8 @@ fn shape() -> impl Strategy<Value = Shape> {
         1 => Just(Shape::Bytes),
         1 => names(1..5).prop_map(move |names| Shape::Enum(names.into_iter().map(label).collect())),
         1 => names(1..5).prop_map(move |names| Shape::Flags(names.into_iter().map(label).collect())),
+        1 => (select(NAMES.to_vec()), any::<bool>())
+            .prop_map(|(name, owned)| Shape::Handle(Handle { resource: name.into(), owned })),
     ];
     leaf.prop_recursive(4, 16, 4, |part| {
         let parts = || prop::collection::vec(part.clone(), 1..4);
@@ -119,6 +121,10 @@ fn value(shape: &Shape) -> BoxedStrategy<Value> {
                 payload.prop_map(move |value| json!({ name: value }))
             };
             prop_oneof![side("ok", ok), side("err", err)].boxed()
+        }
+        Shape::Handle(handle) => {
+            let handle = handle.clone();
+            any::<u128>().prop_map(move |number| json!(handle.text(number))).boxed()
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use toolpost_core::Catalog;
 use toolpost_core::catalog::Base;
 use toolpost_core::catalog::grants::Grants;
 use toolpost_core::catalog::settings::ToolSettings;
+use toolpost_core::{Catalog, Lifetime};
 use toolpost_wasm::{Component, Engine, Source};
 
 use super::said::Said;
@@ -60,26 +60,32 @@ impl Builder {
         // What settings do not name is granted nothing, and is in no lock.
         let judge = if self.settings.components.contains_key(name) { judge } else { &Judge::Nobody };
         let component = loaded(engine, judge, before, name, &settings.path).map_err(|why| vec![why])?;
-        let databases = databases.databases();
-        if component.functions.is_empty() {
-            return Err(vec![no_function(&component)]);
+        let (databases, lifetime) = (databases.databases(), settings.lifetime.lifetime());
+        if component.functions_for(lifetime).next().is_none() {
+            return Err(vec![no_function(&component, lifetime)]);
         }
         let said = Said { settings: &self.settings, name, component: settings };
         let mut faults = said.faults(&component);
-        let Base { limits, guards, cast, grants } = self.base();
+        let Base { limits, guards, cast, grants, .. } = self.base();
         let mut base = Base {
             limits: limits.with(&settings.limits),
             guards: guards.with(&settings.guard),
             cast: settings.cast.unwrap_or(cast),
             grants: grants.with(&settings.grants),
+            keep: settings.lifetime,
+            setup: settings.setup.clone(),
         };
         if let Err(why) = component.takes(&base.grants, &databases) {
             faults.push(why);
             // It is said once, and not for each tool.
             base.grants = Grants::default();
         }
+        // A file that is only looked at shows what it takes.
+        let is_looked_at = self.unlocked && !self.settings.components.contains_key(name);
+        let fits = if is_looked_at { Ok(()) } else { component.takes_setup(&base.setup) };
+        faults.extend(fits.err());
         let mut extended = catalog.clone();
-        for function in &component.functions {
+        for function in component.functions_for(lifetime) {
             let path = function.path();
             let (at, said) = said.of(&path);
             if said.hidden {
@@ -95,7 +101,7 @@ impl Builder {
                     faults.extend(fits.err().map(|why| format!("`{path}`{at}: {why}")));
                     let defaults = tool.set_defaults(&said.defaults);
                     faults.extend(defaults.err().map(|why| format!("`{path}`{at}: {why}")));
-                    let cache = tool.guards.cache.fits(tool.effect);
+                    let cache = tool.guards.cache.fits(tool.effect, tool.lifetime);
                     faults.extend(cache.err().map(|why| format!("`{path}`{at}: {why}")));
                     faults.extend(extended.add(tool).err().map(|error| error.to_string()));
                 }
@@ -146,8 +152,8 @@ fn loaded(engine: &Engine, judge: &Judge, before: &Made, name: &str, file: &Path
 }
 
 /// Why a component without a function that can be a tool has none.
-fn no_function(component: &Component) -> String {
-    let why = component.refused.iter().map(|refusal| format!("`{}`: {}", refusal.function, refusal.reason));
+fn no_function(component: &Component, lifetime: Lifetime) -> String {
+    let why = component.refused_for(lifetime).map(|refusal| format!("`{}`: {}", refusal.function, refusal.reason));
     match why.collect::<Vec<_>>().join("; ") {
         why if why.is_empty() => "it exports no function".into(),
         why => format!("no function can be a tool: {why}"),

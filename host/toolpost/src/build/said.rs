@@ -5,7 +5,7 @@
 
 use toolpost_core::catalog::cast::nearest;
 use toolpost_core::catalog::settings::ToolSettings;
-use toolpost_wasm::Component;
+use toolpost_wasm::{Component, Function};
 
 use crate::settings::{ComponentSettings, Settings};
 
@@ -28,8 +28,9 @@ impl Said<'_> {
 
     /// Settings of a tool that does not exist are a mistake, and perhaps a limit that is then missing elsewhere.
     pub(crate) fn faults(&self, component: &Component) -> Vec<String> {
-        let functions = component.functions.iter().map(|function| function.path());
-        let refused = component.refused.iter().map(|refusal| refusal.function.clone());
+        let lifetime = self.component.lifetime.lifetime();
+        let functions = component.functions_for(lifetime).map(Function::path);
+        let refused = component.refused_for(lifetime).map(|refusal| refusal.function.clone());
         let paths: Vec<String> = functions.chain(refused).collect();
         let unknown = self.component.tools.keys().filter(|key| !paths.iter().any(|path| means(key, path)));
         let unknown = unknown.map(|key| {

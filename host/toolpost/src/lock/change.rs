@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use toolpost_core::EffectClass;
 use toolpost_core::catalog::grants::{Grants, Way};
 use toolpost_core::catalog::outline::{self, Side};
+use toolpost_core::{EffectClass, Lifetime};
 use toolpost_wasm::Power;
 
 use super::sheet::{Sheet, ToolSheet, powers, versionless};
@@ -24,6 +24,8 @@ pub enum About {
     Grants,
     /// The tools that it may call.
     Calls,
+    /// How long what its tools have in their memory lives.
+    Memory,
     /// What it imports.
     Imports,
     /// Its tools, and what agents are told of them.
@@ -81,6 +83,7 @@ impl Sheet {
         Sheet {
             digest: String::new(),
             effect: EffectClass::Pure,
+            lifetime: Lifetime::Fresh,
             powers: Vec::new(),
             imports: Vec::new(),
             grants: Grants::default(),
@@ -98,6 +101,7 @@ impl Sheet {
         changes.extend(reach_changed(was.effect, self.effect));
         changes.extend(grants_changed(&was.grants, &self.grants));
         changes.extend(calls_changed(&was.calls, &self.calls));
+        changes.extend(memory_changed(was.lifetime, self.lifetime));
         if !is_new {
             changes.extend(imports_changed(&was.imports, &self.imports));
         }
@@ -202,6 +206,17 @@ fn reach_changed(was: EffectClass, is: EffectClass) -> Option<Change> {
         std::cmp::Ordering::Less => (Way::Narrower, "less"),
     };
     Some(Change::new(About::Effect, way, format!("can do {how}: {}, was {}", is.name(), was.name())))
+}
+
+/// What calls have in common: the more of them, the more one can learn of another.
+fn memory_changed(was: Lifetime, is: Lifetime) -> Option<Change> {
+    let way = match is.cmp(&was) {
+        std::cmp::Ordering::Equal => return None,
+        std::cmp::Ordering::Greater => Way::Wider,
+        std::cmp::Ordering::Less => Way::Narrower,
+    };
+    let words = format!("lifetime \"{}\", {}; was \"{}\"", is.name(), is.words(), was.name());
+    Some(Change::new(About::Memory, way, words))
 }
 
 /// What settings say of a tool in place of what is derived. One that is said to do less than it can is asked about less.

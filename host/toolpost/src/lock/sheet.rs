@@ -8,7 +8,7 @@ use toolpost_core::catalog::grants::{GrantSettings, Grants};
 use toolpost_core::catalog::outline;
 use toolpost_core::catalog::shape::{Field, Shape};
 use toolpost_core::check::approve::shown::escaped;
-use toolpost_core::{Catalog, EffectClass, Tool};
+use toolpost_core::{Catalog, EffectClass, Lifetime, Tool};
 use toolpost_wasm::{Component, Function, Power};
 
 use crate::build::Said;
@@ -23,6 +23,9 @@ pub struct Sheet {
     pub digest: String,
     /// What its tools can do to the world with what the component is granted.
     pub effect: EffectClass,
+    /// How long what its tools have in their memory lives.
+    #[serde(default, skip_serializing_if = "Lifetime::is_fresh")]
+    pub lifetime: Lifetime,
     /// The powers that lie in its imports, in words.
     #[serde(default)]
     pub powers: Vec<String>,
@@ -79,7 +82,9 @@ impl Sheet {
             let docs = function.docs.as_deref().unwrap_or_default();
             (function.path(), ToolSheet::new(&function.name, docs, effect, &function.parameters, function.answer()))
         };
-        Sheet::new(component, Grants::default(), BTreeMap::new(), component.functions.iter().map(tool).collect())
+        // Also those that are tools only where a session keeps what they give out.
+        let tools = component.functions_for(Lifetime::Session).map(tool).collect();
+        Sheet::new(component, Grants::default(), BTreeMap::new(), tools)
     }
 
     /// A component as settings have it, with the tools that were made of it. What these may call is known when the catalog has all
@@ -89,7 +94,7 @@ impl Sheet {
         let nothing = ComponentSettings::default();
         // As they stand in the file: those of the tools have the paths of this machine.
         let said = settings.components.get(name).unwrap_or(&nothing);
-        let grants = Grants::default().with(&said.grants);
+        let (grants, lifetime) = (Grants::default().with(&said.grants), said.lifetime.lifetime());
         let said = Said { settings, name, component: said };
         let calls = |grants: &Grants| {
             let called = catalog.called_by(grants).filter(|tool| is_named(settings, tool));
@@ -109,7 +114,7 @@ impl Sheet {
         };
         let tools = catalog.tools().filter_map(|made| tool(made)).collect();
         let calls = calls(&grants);
-        Sheet::new(component, grants, calls, tools)
+        Sheet { lifetime, ..Sheet::new(component, grants, calls, tools) }
     }
 
     fn new(
@@ -121,7 +126,8 @@ impl Sheet {
         let effect = component.effect(&grants);
         let imports: Vec<String> = component.imports.iter().map(|import| import.name.clone()).collect();
         let powers = powers(&imports).into_iter().map(|(_, words)| words).collect();
-        Sheet { digest: component.digest.clone(), effect, powers, imports, grants: grants.recorded(), calls, tools }
+        let (digest, lifetime) = (component.digest.clone(), Lifetime::Fresh);
+        Sheet { digest, effect, lifetime, powers, imports, grants: grants.recorded(), calls, tools }
     }
 
     /// The sheet of the component by itself, whatever there is that its tools may call.

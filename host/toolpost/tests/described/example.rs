@@ -81,6 +81,8 @@ impl Made {
         let shared = format!("{shared} {artifacts:?} {cached} {:?} {tasks:?} {more:?}", settings.secrets);
         let shared =
             format!("{shared} {:?} {:?} {:?} {:?}", settings.log, settings.telemetry, settings.kv, settings.sql);
+        let kept: Vec<_> = settings.components.values().map(|said| (said.lifetime, &said.setup)).collect();
+        let shared = format!("{shared} {kept:?}");
         self.0.reload_with(settings).await.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let catalog = self.0.host().catalog();
         let tools = catalog.tools().map(|tool| {

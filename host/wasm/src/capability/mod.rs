@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use toolpost_core::{Attempt, CallError};
 use wasmtime::Result;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, ResourceTable};
 
 use crate::state::State;
 
@@ -51,6 +51,47 @@ impl Prepared {
         let words = words::Words::of(attempt).await?;
         Ok(Prepared { words, meant: dirs::meant::Meant::by(attempt, &granted.roots).await })
     }
+}
+
+/// What becomes of something that a guest holds when its call is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is good for the next call: it names what is granted, and nothing stands behind it.
+    Lasts,
+    /// It was open, and is closed. Who asks it for something is told so.
+    Closed,
+}
+
+/// What guests have left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// What was closed.
+    pub(crate) open: usize,
+    /// What cannot be looked into. Its call is over, and it cannot do anything any more.
+    pub(crate) unknown: usize,
+    /// What is good for the next call, and takes up room there.
+    pub(crate) lasting: usize,
+}
+
+/// Closes what a call has left open. Nothing in the table changes its type: what a guest waits for is found by that.
+pub(crate) fn close(table: &mut ResourceTable, stdio: &wasi::Stdio) -> Closed {
+    let mut closed = Closed::default();
+    for held in table.iter_mut() {
+        let fate = wasi::close(held, stdio)
+            .or_else(|| dirs::close(held))
+            .or_else(|| kv::close(held))
+            .or_else(|| sql::close(held))
+            .or_else(|| secrets::close(held))
+            .or_else(|| net::close(held))
+            .or_else(|| sockets::close(held))
+            .or_else(|| tools::close(held));
+        match fate {
+            Some(Fate::Lasts) => closed.lasting += 1,
+            Some(Fate::Closed) => closed.open += 1,
+            None => closed.unknown += 1,
+        }
+    }
+    closed
 }
 
 /// Links everything that a component may import.

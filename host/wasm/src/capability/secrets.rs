@@ -1,6 +1,8 @@
 //! Secrets that a tool works with itself, by `toolpost:secrets`. It holds a handle, and the host does the work; only a grant
 //! that says so shows it the value. Each use passes the gate, so that it is in the report, and can be asked about.
 
+use std::any::Any;
+
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use toolpost_core::catalog::grants::SecretGrant;
@@ -9,6 +11,7 @@ use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Level, S
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
+use super::Fate;
 use super::name::shown;
 use crate::state::State;
 
@@ -46,6 +49,11 @@ pub(crate) struct View<'a> {
 #[derive(Clone)]
 #[expect(unreachable_pub, reason = "the bindings name it")]
 pub struct Held(SecretGrant);
+
+/// It is the name of a secret. Each use asks whether the call may.
+pub(super) fn close(held: &mut (dyn Any + Send)) -> Option<Fate> {
+    held.is::<Held>().then_some(Fate::Lasts)
+}
 
 type Asked<T> = Result<std::result::Result<T, Error>>;
 

@@ -4,6 +4,7 @@
 //! What a tool may call is granted by name. Who called it must have the right to call that tool, too; and a tool never calls
 //! what reaches further than itself. So a call has no more power than all those around it have in common.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,6 +15,7 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
+use super::Fate;
 use super::name::shown;
 use crate::state::State;
 
@@ -72,7 +74,9 @@ pub(crate) struct View<'a> {
 
 /// A call that runs, or has ended. Dropping it cancels it.
 #[expect(unreachable_pub, reason = "the bindings name it")]
-pub struct Running {
+pub struct Running(Option<Underway>);
+
+struct Underway {
     task: AbortOnDropJoinHandle<Answer>,
     ended: Option<Answer>,
     passage: Passage,
@@ -120,19 +124,44 @@ fn too_much(bytes: usize, succeeded: bool) -> Failure {
     failure(CallError::new(ErrorKind::OutputTooLarge, Stage::Run, words).with_help("finish fewer calls at once"))
 }
 
+/// A call that runs ends with the one that made it.
+pub(super) fn close(held: &mut (dyn Any + Send)) -> Option<Fate> {
+    let Running(underway) = held.downcast_mut()?;
+    Some(if underway.take().is_some() { Fate::Closed } else { Fate::Lasts })
+}
+
 #[async_trait::async_trait]
 impl Pollable for Running {
     async fn ready(&mut self) {
-        if self.ended.is_none() {
-            self.ended = Some((&mut self.task).await);
+        if let Some(underway) = &mut self.0 {
+            underway.ready().await;
         }
     }
 }
 
 impl Running {
+    async fn cancel(self) {
+        if let Some(underway) = self.0 {
+            underway.cancel().await;
+        }
+    }
+
+    async fn finish(self) -> std::result::Result<String, Failure> {
+        let over = || CallError::new(ErrorKind::Cancelled, Stage::Run, "the call that made it is over");
+        self.0.ok_or_else(|| failure(over()))?.finish().await
+    }
+}
+
+impl Underway {
+    async fn ready(&mut self) {
+        if self.ended.is_none() {
+            self.ended = Some((&mut self.task).await);
+        }
+    }
+
     /// Ends it, and waits until it is told that it was cancelled. What has ended is as it is.
     async fn cancel(self) {
-        let Running { task, ended, passage, _place } = self;
+        let Underway { task, ended, passage, _place } = self;
         match ended {
             Some(Answer { succeeded: true, .. }) => passage.done(),
             Some(_) => passage.failed(),
@@ -175,7 +204,7 @@ impl Handle {
         passage.with_detail(id.to_string());
         let held = self.held.clone();
         let task = spawn(async move { held.keep(call.await.result) });
-        Ok(Running { task, ended: None, passage, _place: place })
+        Ok(Running(Some(Underway { task, ended: None, passage, _place: place })))
     }
 
     fn denied(&self, tool: &str) -> Failure {

@@ -5,27 +5,38 @@
 //! points to it. So one Rust type that is 16 core values, and one that is a single core value, serve every function. Which
 //! way it is, and what to write and read, the component's own type information says, call by call.
 
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 
 use serde_json::Value;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext, LowerContext};
-use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower, TypedFunc};
+use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower, ResourceAny, TypedFunc};
 use wasmtime::{Result, Store, ValRaw};
 
-use super::{lift, lower};
+use super::lift::{self, Lifting};
+use super::lower::{self, Lowering};
 
 /// As many core values stand for parameters before they go through memory (`MAX_FLAT_PARAMS` of the canonical ABI).
 pub(super) const FLAT_MAX: usize = 16;
 
-/// Calls a function with canonical arguments; the result comes as JSON, `null` where there is none.
+/// Resources of an instance by the handles that stand for them.
+pub(crate) type Held = BTreeMap<String, ResourceAny>;
+
+/// Calls a function with canonical arguments, in which there may be these handles; the result comes as JSON, `null` where there
+/// is none.
 ///
 /// # Cancel safety
 /// A dropped call leaves the store unusable: drop it too.
-pub(crate) async fn call<T: Send>(store: &mut Store<T>, func: Func, arguments: &Value) -> Result<Value> {
+pub(crate) async fn call<T: Send>(
+    store: &mut Store<T>,
+    func: Func,
+    arguments: &Value,
+    handles: &Held,
+) -> Result<Answer> {
     // SAFETY: both types pass core values only, as many as any function takes or returns; what these mean is checked value
     // by value, against the component's types, while lowering and lifting.
     let func = unsafe { TypedFunc::<Parameters<'_>, Answer>::new_unchecked(func) };
-    Ok(func.call_async(store, Parameters(arguments)).await?.0)
+    func.call_async(store, Parameters { arguments, handles }).await
 }
 
 /// A value that is so many core values, and that never stands in memory itself.
@@ -34,10 +45,17 @@ const fn core_values(count: u8) -> CanonicalAbiInfo {
 }
 
 /// All parameters of a call.
-struct Parameters<'a>(&'a Value);
+struct Parameters<'a> {
+    arguments: &'a Value,
+    handles: &'a Held,
+}
 
 /// The result of a call.
-struct Answer(Value);
+pub(crate) struct Answer {
+    /// In the place of each resource stands its number among those that were made.
+    pub(crate) value: Value,
+    pub(crate) made: Vec<ResourceAny>,
+}
 
 // SAFETY: a function reads at most 16 core values as its parameters; all of them are written.
 unsafe impl ComponentType for Parameters<'_> {
@@ -58,7 +76,8 @@ unsafe impl Lower for Parameters<'_> {
         dst: &mut MaybeUninit<Self::Lower>,
     ) -> Result<()> {
         let mut slots = [ValRaw::u64(0); FLAT_MAX];
-        lower::parameters(cx, ty, self.0, &mut slots)?;
+        let mut cx = Lowering { cx, handles: self.handles };
+        lower::parameters(&mut cx, ty, self.arguments, &mut slots)?;
         dst.write(slots);
         Ok(())
     }
@@ -86,7 +105,9 @@ unsafe impl ComponentType for Answer {
 // bounds of the guest's memory only.
 unsafe impl Lift for Answer {
     fn linear_lift_from_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &Self::Lower) -> Result<Self> {
-        lift::result(cx, ty, src).map(Answer)
+        let mut cx = Lifting { cx, made: Vec::new() };
+        let value = lift::result(&mut cx, ty, src)?;
+        Ok(Answer { value, made: cx.made })
     }
 
     fn linear_lift_from_memory(_: &mut LiftContext<'_>, _: InterfaceType, _: &[u8]) -> Result<Self> {

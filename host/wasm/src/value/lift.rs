@@ -1,6 +1,8 @@
 //! What the guest answers, as JSON. The guest is hostile: every length and pointer is checked, and what is copied out of
 //! its memory is counted against the call's limit.
 
+use std::ops::{Deref, DerefMut};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Number, Value, json};
@@ -8,7 +10,7 @@ use toolpost_core::catalog::cast::{canonical_integer, widen};
 use toolpost_core::catalog::shape::snake_case;
 use wasmtime::component::__internal::wasmtime_environ::component::{TypeFlags, VariantInfo};
 use wasmtime::component::__internal::{InterfaceType, LiftContext};
-use wasmtime::component::Lift;
+use wasmtime::component::{Lift, ResourceAny};
 use wasmtime::{Result, ValRaw, format_err};
 
 // A value takes far more room as JSON than in the guest's memory, where names take none at all. So what is counted is about
@@ -20,8 +22,36 @@ const ITEM_BYTES: usize = 8;
 /// A member of an object, beside its name, in bytes.
 const MEMBER_BYTES: usize = 24;
 
+/// The way out of a guest, with the resources that it hands over on it.
+pub(super) struct Lifting<'a, 'c> {
+    pub(super) cx: &'c mut LiftContext<'a>,
+    pub(super) made: Vec<ResourceAny>,
+}
+
+impl<'a> Deref for Lifting<'a, '_> {
+    type Target = LiftContext<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        self.cx
+    }
+}
+
+impl DerefMut for Lifting<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.cx
+    }
+}
+
+impl Lifting<'_, '_> {
+    /// A resource is its number among those of the result, until it gets a name.
+    fn make(&mut self, resource: ResourceAny) -> Value {
+        self.made.push(resource);
+        json!(self.made.len() - 1)
+    }
+}
+
 /// The result as the one core value; where it would be more, that one points to it.
-pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slots: &[ValRaw]) -> Result<Value> {
+pub(super) fn result(cx: &mut Lifting<'_, '_>, ty: InterfaceType, slots: &[ValRaw]) -> Result<Value> {
     let Some(ty) = only_result(cx, ty)? else { return Ok(Value::Null) };
     let mut slots = slots.iter();
     let abi = cx.types.canonical_abi(&ty);
@@ -43,7 +73,7 @@ fn only_result(cx: &LiftContext<'_>, ty: InterfaceType) -> Result<Option<Interfa
     }
 }
 
-fn flat(cx: &mut LiftContext<'_>, ty: InterfaceType, slots: &mut std::slice::Iter<'_, ValRaw>) -> Result<Value> {
+fn flat(cx: &mut Lifting<'_, '_>, ty: InterfaceType, slots: &mut std::slice::Iter<'_, ValRaw>) -> Result<Value> {
     let types = cx.types;
     let mut next = || slots.next().copied().ok_or_else(|| format_err!("a core value is missing"));
     Ok(match ty {
@@ -74,11 +104,15 @@ fn flat(cx: &mut LiftContext<'_>, ty: InterfaceType, slots: &mut std::slice::Ite
             let discriminant = next()?.get_u32();
             case(cx, ty, discriminant, |cx, ty| flat(cx, ty, slots))?
         }
+        InterfaceType::Own(_) => {
+            let resource = ResourceAny::linear_lift_from_flat(cx, ty, &next()?)?;
+            cx.make(resource)
+        }
         _ => scalar(ty, next()?.get_u64())?,
     })
 }
 
-fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Value> {
+fn load(cx: &mut Lifting<'_, '_>, ty: InterfaceType, bytes: &[u8]) -> Result<Value> {
     let types = cx.types;
     let part = |offset: &mut usize, ty: &InterfaceType| {
         let abi = types.canonical_abi(ty);
@@ -89,6 +123,10 @@ fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Val
     Ok(match ty {
         InterfaceType::String => Value::String(String::linear_lift_from_memory(cx, ty, bytes)?),
         InterfaceType::List(index) => list(cx, types[index].element, word(bytes, 0)?, word(bytes, 4)?)?,
+        InterfaceType::Own(_) => {
+            let resource = ResourceAny::linear_lift_from_memory(cx, ty, bytes)?;
+            cx.make(resource)
+        }
         InterfaceType::Record(index) => {
             let fields = &types[index].fields;
             let mut object = Map::with_capacity(fields.len());
@@ -139,7 +177,7 @@ fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Val
     })
 }
 
-fn list(cx: &mut LiftContext<'_>, element: InterfaceType, place: u32, length: u32) -> Result<Value> {
+fn list(cx: &mut Lifting<'_, '_>, element: InterfaceType, place: u32, length: u32) -> Result<Value> {
     let abi = cx.types.canonical_abi(&element);
     let (size, align) = (abi.size32 as usize, abi.align32 as usize);
     let (place, length) = (usize::try_from(place)?, usize::try_from(length)?);
@@ -158,11 +196,11 @@ fn list(cx: &mut LiftContext<'_>, element: InterfaceType, place: u32, length: u3
 }
 
 /// So many items as an array. They are counted before there is room made for them.
-fn array<'a, I>(
-    cx: &mut LiftContext<'a>,
+fn array<'a, 'c, I>(
+    cx: &mut Lifting<'a, 'c>,
     length: usize,
     items: impl Iterator<Item = I>,
-    mut lift: impl FnMut(&mut LiftContext<'a>, I) -> Result<Value>,
+    mut lift: impl FnMut(&mut Lifting<'a, 'c>, I) -> Result<Value>,
 ) -> Result<Value> {
     cx.consume_fuel_array(length, ITEM_BYTES)?;
     let mut values = Vec::with_capacity(length);
@@ -172,27 +210,27 @@ fn array<'a, I>(
     Ok(Value::Array(values))
 }
 
-fn object(cx: &mut LiftContext<'_>, name: &str, value: Value) -> Result<Value> {
+fn object(cx: &mut Lifting<'_, '_>, name: &str, value: Value) -> Result<Value> {
     count_member(cx, name)?;
     let mut object = Map::with_capacity(1);
     object.insert(name.to_owned(), value);
     Ok(Value::Object(object))
 }
 
-fn count_member(cx: &mut LiftContext<'_>, name: &str) -> Result<()> {
+fn count_member(cx: &mut Lifting<'_, '_>, name: &str) -> Result<()> {
     cx.consume_fuel(MEMBER_BYTES + name.len())
 }
 
-fn text(cx: &mut LiftContext<'_>, name: &str) -> Result<Value> {
+fn text(cx: &mut Lifting<'_, '_>, name: &str) -> Result<Value> {
     cx.consume_fuel(name.len())?;
     Ok(Value::String(name.to_owned()))
 }
 
 fn case(
-    cx: &mut LiftContext<'_>,
+    cx: &mut Lifting<'_, '_>,
     ty: InterfaceType,
     discriminant: u32,
-    payload: impl FnOnce(&mut LiftContext<'_>, InterfaceType) -> Result<Value>,
+    payload: impl FnOnce(&mut Lifting<'_, '_>, InterfaceType) -> Result<Value>,
 ) -> Result<Value> {
     let types = cx.types;
     let unknown = || format_err!("a case that the type does not have: {discriminant}");
@@ -251,7 +289,7 @@ fn float(value: f64) -> Value {
     }
 }
 
-fn names(cx: &mut LiftContext<'_>, flags: &TypeFlags, words: &[u32]) -> Result<Value> {
+fn names(cx: &mut Lifting<'_, '_>, flags: &TypeFlags, words: &[u32]) -> Result<Value> {
     let set = |at: usize| words.get(at / 32).is_some_and(|word| word & (1 << (at % 32)) != 0);
     let count = words.iter().map(|word| word.count_ones() as usize).sum();
     let names = flags.names.iter().enumerate().filter(|(at, _)| set(*at));

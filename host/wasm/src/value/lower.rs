@@ -1,5 +1,7 @@
 //! Canonical JSON into the guest: as core values, or into its memory.
 
+use std::ops::{Deref, DerefMut};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
@@ -11,16 +13,36 @@ use wasmtime::component::__internal::{ComponentTypes, InterfaceType, LowerContex
 use wasmtime::component::Lower;
 use wasmtime::{Result, ValRaw};
 
-use super::abi::FLAT_MAX;
+use super::abi::{FLAT_MAX, Held};
 
 /// An error for what the cast has ruled out.
 pub(super) fn mismatch(expected: &str) -> wasmtime::Error {
     wasmtime::format_err!("the canonical arguments do not fit the component's types: expected {expected}")
 }
 
+/// The way into a guest, with the handles that may stand for resources there.
+pub(super) struct Lowering<'a, 'c, T: 'static> {
+    pub(super) cx: &'c mut LowerContext<'a, T>,
+    pub(super) handles: &'c Held,
+}
+
+impl<'a, T> Deref for Lowering<'a, '_, T> {
+    type Target = LowerContext<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        self.cx
+    }
+}
+
+impl<T> DerefMut for Lowering<'_, '_, T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.cx
+    }
+}
+
 /// Parameters as core values; where that would be too many, as one that points to them.
 pub(super) fn parameters<T>(
-    cx: &mut LowerContext<'_, T>,
+    cx: &mut Lowering<'_, '_, T>,
     ty: InterfaceType,
     arguments: &Value,
     slots: &mut [ValRaw],
@@ -60,7 +82,7 @@ fn pairs<'v>(
 
 type Slots<'s> = std::slice::IterMut<'s, ValRaw>;
 
-fn flat<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, slots: &mut Slots<'_>) -> Result<()> {
+fn flat<T>(cx: &mut Lowering<'_, '_, T>, ty: InterfaceType, value: &Value, slots: &mut Slots<'_>) -> Result<()> {
     let types = cx.types;
     match ty {
         InterfaceType::String => pair(string(cx, value)?, slots),
@@ -92,6 +114,7 @@ fn flat<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, slots
             }
             Ok(())
         }
+        InterfaceType::Own(_) | InterfaceType::Borrow(_) => put(slots, ValRaw::u32(handle(cx, ty, value)?)),
         _ => match Case::of(types, ty, value)? {
             Some(case) => case.flat(cx, slots),
             None => put(slots, scalar(ty, value)?.raw()),
@@ -99,7 +122,7 @@ fn flat<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, slots
     }
 }
 
-fn store<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, place: usize) -> Result<()> {
+fn store<T>(cx: &mut Lowering<'_, '_, T>, ty: InterfaceType, value: &Value, place: usize) -> Result<()> {
     let types = cx.types;
     match ty {
         InterfaceType::String => {
@@ -150,6 +173,10 @@ fn store<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, plac
             }
             Ok(())
         }
+        InterfaceType::Own(_) | InterfaceType::Borrow(_) => {
+            let index = handle(cx, ty, value)?;
+            write(cx, place, &index.to_le_bytes())
+        }
         _ => match Case::of(types, ty, value)? {
             Some(case) => case.store(cx, place),
             None => {
@@ -161,7 +188,7 @@ fn store<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, plac
 }
 
 /// A list in the guest's memory: its place and its length.
-fn list<T>(cx: &mut LowerContext<'_, T>, index: TypeListIndex, value: &Value) -> Result<(usize, usize)> {
+fn list<T>(cx: &mut Lowering<'_, '_, T>, index: TypeListIndex, value: &Value) -> Result<(usize, usize)> {
     let element = cx.types[index].element;
     match (element, value) {
         (InterfaceType::U8, Value::String(text)) => bytes(cx, text),
@@ -180,7 +207,7 @@ fn list<T>(cx: &mut LowerContext<'_, T>, index: TypeListIndex, value: &Value) ->
 }
 
 /// Bytes are decoded where they go: one allocation in the guest, none in the host.
-fn bytes<T>(cx: &mut LowerContext<'_, T>, text: &str) -> Result<(usize, usize)> {
+fn bytes<T>(cx: &mut Lowering<'_, '_, T>, text: &str) -> Result<(usize, usize)> {
     let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
     let length = (text.len() / 4 * 3).checked_sub(padding).ok_or_else(|| mismatch("base64"))?;
     let place = cx.realloc(0, 0, 1, length)?;
@@ -192,13 +219,23 @@ fn bytes<T>(cx: &mut LowerContext<'_, T>, text: &str) -> Result<(usize, usize)> 
     }
 }
 
-fn string<T>(cx: &mut LowerContext<'_, T>, value: &Value) -> Result<(usize, usize)> {
+fn string<T>(cx: &mut Lowering<'_, '_, T>, value: &Value) -> Result<(usize, usize)> {
     let text = value.as_str().ok_or_else(|| mismatch("a string"))?;
     let mut pair = std::mem::MaybeUninit::uninit();
     text.linear_lower_to_flat(cx, InterfaceType::String, &mut pair)?;
     // SAFETY: lowering a string writes both of its core values.
     let [pointer, length]: [ValRaw; 2] = unsafe { pair.assume_init() };
     Ok((pointer.get_u32() as usize, length.get_u32() as usize))
+}
+
+/// What a handle stands for, as the guest has it.
+fn handle<T>(cx: &mut Lowering<'_, '_, T>, ty: InterfaceType, value: &Value) -> Result<u32> {
+    let held = value.as_str().and_then(|text| cx.handles.get(text)).copied();
+    let held = held.ok_or_else(|| mismatch("a handle that is held"))?;
+    let mut index = std::mem::MaybeUninit::uninit();
+    held.linear_lower_to_flat(cx, ty, &mut index)?;
+    // SAFETY: lowering a handle writes its one core value.
+    Ok(unsafe { index.assume_init() }.get_u32())
 }
 
 fn pair((pointer, length): (usize, usize), slots: &mut Slots<'_>) -> Result<()> {
@@ -255,7 +292,7 @@ impl<'t, 'v> Case<'t, 'v> {
         Ok(Some(Case { discriminant: u32::try_from(discriminant)?, payload, abi, info }))
     }
 
-    fn flat<T>(&self, cx: &mut LowerContext<'_, T>, slots: &mut Slots<'_>) -> Result<()> {
+    fn flat<T>(&self, cx: &mut Lowering<'_, '_, T>, slots: &mut Slots<'_>) -> Result<()> {
         let count = |abi: &CanonicalAbiInfo| abi.flat_count(usize::MAX).ok_or_else(|| mismatch("fewer flat values"));
         put(slots, ValRaw::u32(self.discriminant))?;
         let mut written = 1;
@@ -270,7 +307,7 @@ impl<'t, 'v> Case<'t, 'v> {
         Ok(())
     }
 
-    fn store<T>(&self, cx: &mut LowerContext<'_, T>, place: usize) -> Result<()> {
+    fn store<T>(&self, cx: &mut Lowering<'_, '_, T>, place: usize) -> Result<()> {
         let bytes = self.discriminant.to_le_bytes();
         let width = usize::from(self.info.size);
         write(cx, place, bytes.get(..width).unwrap_or(&bytes))?;
@@ -398,7 +435,7 @@ fn put(slots: &mut Slots<'_>, value: ValRaw) -> Result<()> {
     Ok(())
 }
 
-fn write<T>(cx: &mut LowerContext<'_, T>, place: usize, bytes: &[u8]) -> Result<()> {
+fn write<T>(cx: &mut Lowering<'_, '_, T>, place: usize, bytes: &[u8]) -> Result<()> {
     let room = cx.as_slice_mut().get_mut(place..).and_then(|memory| memory.get_mut(..bytes.len()));
     room.ok_or_else(|| mismatch("room in the guest's memory"))?.copy_from_slice(bytes);
     Ok(())

@@ -4,6 +4,8 @@
 //! goes through wasmtime's *typed* door instead, with parameter and result types whose shape is only known at run time:
 //! [`abi`] opens that door, [`lower`] writes canonical JSON by the component's own types, [`lift`] reads it back.
 //!
+//! A handle stands for a resource that the guest has made. It is looked up before the call begins.
+//!
 //! What is lowered is the output of the cast, so it fits; where it does not, the attempt ends with an error, and nothing of
 //! it reaches the tool.
 
@@ -14,4 +16,4 @@ mod abi;
 mod lift;
 mod lower;
 
-pub(crate) use self::abi::call;
+pub(crate) use self::abi::{Answer, Held, call};

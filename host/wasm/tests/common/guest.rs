@@ -41,6 +41,23 @@ fn encoded(encoding: &str, types: &str, signature: &str, core: &str) -> String {
     )
 }
 
+/// The same component with a resource `r`, and a function `make: func() -> r` beside its own.
+pub fn with_resource(guest: &str) -> String {
+    let types = r#"(component
+  (type $own (resource (rep i32)))
+  (export $r "r" (type $own))
+  (core func $new (canon resource.new $own))"#;
+    let module = r#"(core module $m
+    (import "r" "new" (func $new (param i32) (result i32)))
+    (func (export "make") (result i32) (call $new (i32.const 7)))"#;
+    let instance = r#"(instantiate $m (with "r" (instance (export "new" (func $new)))))"#;
+    let make = r#"(func $make (result (own $r)) (canon lift (core func $i "make")))
+  (export "make" (func $make))
+  (func $f"#;
+    let guest = guest.replacen("(component", types, 1).replacen("(core module $m", module, 1);
+    guest.replacen("(instantiate $m)", instance, 1).replacen("(func $f", make, 1)
+}
+
 /// The parameters that stand around the one that comes back, so that all of them go through memory.
 pub const PADS: usize = 17;
 
@@ -112,6 +129,8 @@ impl Types {
                 let cases: Vec<_> = cases.iter().map(|it| case(self, &it.name, &it.payload)).collect();
                 self.declare(&format!("(variant {})", cases.join(" ")))
             }
+            // Of the resource that `with_resource` adds.
+            Shape::Handle(_) => "(own $r)".into(),
             Shape::Enum(labels) | Shape::Flags(labels) => {
                 let kind = if matches!(shape, Shape::Enum(_)) { "enum" } else { "flags" };
                 let names: String = labels.iter().map(|label| format!(" \"{}\"", label.name)).collect();
@@ -196,7 +215,7 @@ pub fn layout(shape: &Shape) -> (u32, u32) {
     match shape {
         Shape::Bool | Shape::Integer(Integer::U8 | Integer::S8) => (1, 1),
         Shape::Integer(Integer::U16 | Integer::S16) => (2, 2),
-        Shape::Integer(Integer::U32 | Integer::S32) | Shape::F32 | Shape::Char => (4, 4),
+        Shape::Integer(Integer::U32 | Integer::S32) | Shape::F32 | Shape::Char | Shape::Handle(_) => (4, 4),
         Shape::Integer(Integer::U64 | Integer::S64) | Shape::F64 => (8, 8),
         Shape::String | Shape::Bytes | Shape::List(_) => (8, 4),
         Shape::Flags(labels) => match labels.len() {

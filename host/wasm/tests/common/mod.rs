@@ -15,6 +15,7 @@ pub mod disk;
 pub mod door;
 pub mod echo;
 pub mod guest;
+pub mod keep;
 pub mod line;
 pub mod server;
 pub mod shapes;

@@ -112,6 +112,10 @@ pub fn value_of(shape: &Shape) -> BoxedStrategy<Value> {
             };
             prop_oneof![side("ok", ok), side("err", err)].boxed()
         }
+        Shape::Handle(handle) => {
+            let handle = handle.clone();
+            any::<u128>().prop_map(move |number| json!(handle.text(number))).boxed()
+        }
     }
 }
 

@@ -28,6 +28,10 @@ pub(super) struct Folder {
 /// What a guest holds.
 #[derive(Clone)]
 pub(super) enum Descriptor {
+    /// A granted folder, by its place among them, which it has in every call of an instance.
+    Granted(usize),
+    /// What was open in a call that is over.
+    Closed,
     Folder(Folder),
     File(Arc<Opened>),
 }

@@ -26,6 +26,12 @@ use super::times;
 type Theirs = Resource<types::Descriptor>;
 type TheirNames = Resource<types::DirectoryEntryStream>;
 
+/// What is behind a descriptor.
+enum Held {
+    Folder(Folder),
+    File(Arc<Opened>),
+}
+
 /// Ours, behind theirs.
 fn ours(descriptor: &Theirs) -> Resource<Descriptor> {
     Resource::new_borrow(descriptor.rep())
@@ -36,24 +42,37 @@ impl View<'_> {
         Ok(Resource::new_own(self.table.push(descriptor)?.rep()))
     }
 
-    fn folder(&self, descriptor: &Theirs) -> FsResult<Folder> {
+    /// What a guest holds, as this call has it.
+    fn held(&self, descriptor: &Theirs) -> FsResult<Held> {
         match self.table.get(&ours(descriptor))? {
-            Descriptor::Folder(folder) => Ok(folder.clone()),
-            Descriptor::File(_) => Err(ErrorCode::NotDirectory.into()),
+            Descriptor::File(file) => Ok(Held::File(file.clone())),
+            Descriptor::Folder(folder) => Ok(Held::Folder(folder.clone())),
+            Descriptor::Granted(at) => {
+                let share = self.handle.shares.get(*at).ok_or(ErrorCode::BadDescriptor)?;
+                Ok(Held::Folder(Folder::of(share)))
+            }
+            Descriptor::Closed => Err(ErrorCode::BadDescriptor.into()),
+        }
+    }
+
+    fn folder(&self, descriptor: &Theirs) -> FsResult<Folder> {
+        match self.held(descriptor)? {
+            Held::Folder(folder) => Ok(folder),
+            Held::File(_) => Err(ErrorCode::NotDirectory.into()),
         }
     }
 
     fn file(&self, descriptor: &Theirs) -> FsResult<Arc<Opened>> {
-        match self.table.get(&ours(descriptor))? {
-            Descriptor::File(file) => Ok(file.clone()),
-            Descriptor::Folder(_) => Err(ErrorCode::IsDirectory.into()),
+        match self.held(descriptor)? {
+            Held::File(file) => Ok(file),
+            Held::Folder(_) => Err(ErrorCode::IsDirectory.into()),
         }
     }
 
     async fn metadata(&mut self, descriptor: &Theirs) -> FsResult<Metadata> {
-        match self.table.get(&ours(descriptor))?.clone() {
-            Descriptor::File(file) => self.off(async move { file.metadata() }).await,
-            Descriptor::Folder(folder) => self.off(async move { folder.metadata() }).await,
+        match self.held(descriptor)? {
+            Held::File(file) => self.off(async move { file.metadata() }).await,
+            Held::Folder(folder) => self.off(async move { folder.metadata() }).await,
         }
     }
 
@@ -83,9 +102,8 @@ impl preopens::Host for View<'_> {
             // The guest finds no folder, and asks for nothing that could be refused.
             self.handle.attempt.hint(no_folder(&self.handle.attempt.call.tool));
         }
-        let granted = self.handle.shares.iter().map(|share| {
-            let folder = Descriptor::Folder(Folder::of(share));
-            let descriptor = Resource::new_own(self.table.push(folder)?.rep());
+        let granted = self.handle.shares.iter().enumerate().map(|(at, share)| {
+            let descriptor = Resource::new_own(self.table.push(Descriptor::Granted(at))?.rep());
             Ok((descriptor, share.grant.guest.to_string()))
         });
         granted.collect()
@@ -128,30 +146,30 @@ impl HostDescriptor for View<'_> {
     }
 
     async fn sync_data(&mut self, descriptor: Theirs) -> FsResult<()> {
-        match self.table.get(&ours(&descriptor))?.clone() {
-            Descriptor::File(file) => self.off(async move { file.sync(true) }).await,
-            Descriptor::Folder(_) => Ok(()),
+        match self.held(&descriptor)? {
+            Held::File(file) => self.off(async move { file.sync(true) }).await,
+            Held::Folder(_) => Ok(()),
         }
     }
 
     async fn sync(&mut self, descriptor: Theirs) -> FsResult<()> {
-        match self.table.get(&ours(&descriptor))?.clone() {
-            Descriptor::File(file) => self.off(async move { file.sync(false) }).await,
-            Descriptor::Folder(_) => Ok(()),
+        match self.held(&descriptor)? {
+            Held::File(file) => self.off(async move { file.sync(false) }).await,
+            Held::Folder(_) => Ok(()),
         }
     }
 
     async fn get_flags(&mut self, descriptor: Theirs) -> FsResult<DescriptorFlags> {
-        Ok(match self.table.get(&ours(&descriptor))? {
-            Descriptor::File(file) => file.flags()?,
-            Descriptor::Folder(folder) => folder.flags(),
+        Ok(match self.held(&descriptor)? {
+            Held::File(file) => file.flags()?,
+            Held::Folder(folder) => folder.flags(),
         })
     }
 
     async fn get_type(&mut self, descriptor: Theirs) -> FsResult<DescriptorType> {
-        Ok(match self.table.get(&ours(&descriptor))? {
-            Descriptor::File(_) => DescriptorType::RegularFile,
-            Descriptor::Folder(_) => DescriptorType::Directory,
+        Ok(match self.held(&descriptor)? {
+            Held::File(_) => DescriptorType::RegularFile,
+            Held::Folder(_) => DescriptorType::Directory,
         })
     }
 
@@ -161,9 +179,9 @@ impl HostDescriptor for View<'_> {
     }
 
     async fn set_times(&mut self, descriptor: Theirs, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
-        match self.table.get(&ours(&descriptor))?.clone() {
-            Descriptor::File(file) => self.off(async move { file.set_times(accessed, modified).await }).await,
-            Descriptor::Folder(folder) => {
+        match self.held(&descriptor)? {
+            Held::File(file) => self.off(async move { file.set_times(accessed, modified).await }).await,
+            Held::Folder(folder) => {
                 self.off(async move { folder.set_times_at(".", false, accessed, modified).await }).await
             }
         }

@@ -17,8 +17,11 @@ const NAMES_MAX: usize = 64;
 /// What the operating system holds open for a folder that is read.
 const FILES: u32 = 2;
 
-/// A folder that is read. What is kept from the tool is not in it.
-pub(super) struct Listing {
+/// A folder that is read; nothing once its call is over.
+pub(super) struct Listing(Option<Reading>);
+
+/// What of it was read. What is kept from the tool is not in it.
+struct Reading {
     folder: Folder,
     rest: Option<ReadDir>,
     next: VecDeque<DirectoryEntry>,
@@ -41,11 +44,23 @@ impl Listing {
         let place = share.desk.place(FILES)?;
         let passage = share.pass(Act::List, &folder.path, None).await?;
         let rest = share.desk.change([passage], || folder.dir.entries().map_err(|error| ErrorCode::from(&error)))?;
-        Ok(Listing { folder: folder.clone(), rest: Some(rest), next: VecDeque::new(), said: false, _place: place })
+        let (folder, rest, next) = (folder.clone(), Some(rest), VecDeque::new());
+        Ok(Listing(Some(Reading { folder, rest, next, said: false, _place: place })))
+    }
+
+    /// Reads no further; says whether it could have been.
+    pub(super) fn close(&mut self) -> bool {
+        self.0.take().is_some()
     }
 
     /// The next name; nothing behind the last.
     pub(super) async fn next(&mut self) -> Result<Option<DirectoryEntry>, ErrorCode> {
+        self.0.as_mut().ok_or(ErrorCode::BadDescriptor)?.next().await
+    }
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<DirectoryEntry>, ErrorCode> {
         loop {
             if let Some(entry) = self.next.pop_front() {
                 return Ok(Some(entry));

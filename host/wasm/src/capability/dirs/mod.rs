@@ -31,6 +31,7 @@ mod times;
 // The interface, in its own words
 mod interface;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use toolpost_core::Attempt;
@@ -40,13 +41,30 @@ use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 
 use self::desk::Desk;
 use self::driver::Roots;
+use self::folder::Descriptor;
 use self::grant::Share;
+use self::list::Listing;
 use self::meant::Meant;
+use super::Fate;
 use crate::state::State;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     types::add_to_linker::<_, Files>(linker, State::files)?;
     preopens::add_to_linker::<_, Files>(linker, State::files)
+}
+
+/// A granted folder is a name, and whatever is done with it asks whether the call may. All that was opened in it ends with the
+/// call.
+pub(super) fn close(held: &mut (dyn Any + Send)) -> Option<Fate> {
+    if let Some(descriptor) = held.downcast_mut::<Descriptor>() {
+        let lasts = matches!(descriptor, Descriptor::Granted(_) | Descriptor::Closed);
+        if !lasts {
+            *descriptor = Descriptor::Closed;
+        }
+        return Some(if lasts { Fate::Lasts } else { Fate::Closed });
+    }
+    let was_open = held.downcast_mut::<Listing>()?.close();
+    Some(if was_open { Fate::Closed } else { Fate::Lasts })
 }
 
 /// Files, as the linker knows them.

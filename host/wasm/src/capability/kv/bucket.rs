@@ -27,18 +27,23 @@ pub(super) const PAGE_MAX: usize = 1_000;
 /// The longest time after which a value can be over: a hundred years.
 const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000;
 
-/// A bucket that a guest holds.
-#[derive(Clone)]
+/// A bucket that a guest holds: its place among those that are granted, which it has in every call of an instance.
 #[expect(unreachable_pub, reason = "the bindings name it")]
-pub struct Bucket {
+pub struct Opened {
+    pub(super) at: usize,
+    pub(super) _place: OwnedSemaphorePermit,
+}
+
+/// A bucket that is worked with.
+pub(super) struct Bucket {
     pub(super) share: Arc<Share>,
-    pub(super) _place: Arc<OwnedSemaphorePermit>,
 }
 
 /// A key, as it was at a moment.
 #[expect(unreachable_pub, reason = "the bindings name it")]
 pub struct Cas {
-    pub(super) bucket: Bucket,
+    /// The place of its bucket.
+    pub(super) at: usize,
     pub(super) key: String,
     pub(super) seen: Only,
     pub(super) _place: OwnedSemaphorePermit,

@@ -1,11 +1,9 @@
 //! `wasi:keyvalue` and `toolpost:kv`, for granted buckets.
 
-use std::sync::Arc;
-
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 
 use super::backend::{Change, Changed, Entry, Only};
-use super::bucket::{Bucket, Cas, PAGE_MAX, Set, now_ms, other};
+use super::bucket::{Bucket, Cas, Opened, PAGE_MAX, Set, now_ms, other};
 use super::grant::Act;
 use super::{Keys, View};
 use crate::state::State;
@@ -16,7 +14,7 @@ mod bindings {
         world: "toolpost:kv/imports",
         imports: { default: async | trappable },
         with: {
-            "wasi:keyvalue/store.bucket": crate::capability::kv::bucket::Bucket,
+            "wasi:keyvalue/store.bucket": crate::capability::kv::bucket::Opened,
             "wasi:keyvalue/atomics.cas": crate::capability::kv::bucket::Cas,
         },
         trappable_error_type: { "wasi:keyvalue/store.error" => super::Refused },
@@ -57,22 +55,27 @@ impl From<ResourceTableError> for Refused {
 }
 
 impl View<'_> {
-    fn bucket(&self, bucket: &Resource<Bucket>) -> Result<Bucket, ResourceTableError> {
-        self.table.get(bucket).cloned()
+    fn bucket(&self, bucket: &Resource<Opened>) -> Result<Bucket, ResourceTableError> {
+        self.bucket_at(self.table.get(bucket)?.at)
     }
 
-    fn cas(&mut self, bucket: Bucket, key: String, found: Option<&Entry>) -> Answer<Resource<Cas>> {
+    fn bucket_at(&self, at: usize) -> Result<Bucket, ResourceTableError> {
+        let share = self.handle.shares.get(at).cloned().ok_or(ResourceTableError::NotPresent)?;
+        Ok(Bucket { share })
+    }
+
+    fn cas(&mut self, at: usize, key: String, found: Option<&Entry>) -> Answer<Resource<Cas>> {
         let place = self.handle.place().map_err(Refused::Told)?;
         let seen = found.map_or(Only::Absent, |entry| Only::Version(entry.version));
-        Ok(self.table.push(Cas { bucket, key, seen, _place: place })?)
+        Ok(self.table.push(Cas { at, key, seen, _place: place })?)
     }
 }
 
 impl store::Host for View<'_> {
-    async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
-        let share = self.handle.open(&identifier)?;
-        let place = Arc::new(self.handle.place()?);
-        Ok(self.table.push(Bucket { share, _place: place })?)
+    async fn open(&mut self, identifier: String) -> Answer<Resource<Opened>> {
+        let at = self.handle.open(&identifier)?;
+        let place = self.handle.place()?;
+        Ok(self.table.push(Opened { at, _place: place })?)
     }
 
     fn convert_error(&mut self, error: Refused) -> wasmtime::Result<Error> {
@@ -84,46 +87,46 @@ impl store::Host for View<'_> {
 }
 
 impl store::HostBucket for View<'_> {
-    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
+    async fn get(&mut self, bucket: Resource<Opened>, key: String) -> Answer<Option<Vec<u8>>> {
         Ok(self.bucket(&bucket)?.get_one(key).await?.map(|entry| entry.value))
     }
 
-    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
+    async fn set(&mut self, bucket: Resource<Opened>, key: String, value: Vec<u8>) -> Answer<()> {
         let set = Set { value, ttl_ms: None, only: Only::Always };
         self.bucket(&bucket)?.set(Act::Set, key, set).await?;
         Ok(())
     }
 
-    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<()> {
+    async fn delete(&mut self, bucket: Resource<Opened>, key: String) -> Answer<()> {
         self.bucket(&bucket)?.change_one(Act::Delete, key, Change::Delete).await?;
         Ok(())
     }
 
-    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
+    async fn exists(&mut self, bucket: Resource<Opened>, key: String) -> Answer<bool> {
         Ok(self.bucket(&bucket)?.get_one(key).await?.is_some())
     }
 
-    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> Answer<KeyResponse> {
+    async fn list_keys(&mut self, bucket: Resource<Opened>, cursor: Option<String>) -> Answer<KeyResponse> {
         let (keys, cursor) = self.bucket(&bucket)?.list("", cursor, PAGE_MAX).await?;
         Ok(KeyResponse { keys, cursor })
     }
 
-    async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
+    async fn drop(&mut self, bucket: Resource<Opened>) -> wasmtime::Result<()> {
         self.table.delete(bucket)?;
         Ok(())
     }
 }
 
 impl atomics::HostCas for View<'_> {
-    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
-        let bucket = self.bucket(&bucket)?;
-        let found = bucket.get_one(key.clone()).await?;
-        self.cas(bucket, key, found.as_ref())
+    async fn new(&mut self, bucket: Resource<Opened>, key: String) -> Answer<Resource<Cas>> {
+        let at = self.table.get(&bucket)?.at;
+        let found = self.bucket_at(at)?.get_one(key.clone()).await?;
+        self.cas(at, key, found.as_ref())
     }
 
     async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
-        let Cas { bucket, key, .. } = self.table.get(&cas)?;
-        let (bucket, key) = (bucket.clone(), key.clone());
+        let Cas { at, key, .. } = self.table.get(&cas)?;
+        let (bucket, key) = (self.bucket_at(*at)?, key.clone());
         Ok(bucket.get_one(key).await?.map(|entry| entry.value))
     }
 
@@ -134,7 +137,7 @@ impl atomics::HostCas for View<'_> {
 }
 
 impl atomics::Host for View<'_> {
-    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Answer<i64> {
+    async fn increment(&mut self, bucket: Resource<Opened>, key: String, delta: i64) -> Answer<i64> {
         match self.bucket(&bucket)?.change_one(Act::Increment, key, Change::Add(delta)).await? {
             Changed::Sum(sum) => Ok(sum),
             _ => Err(other("the store said something else").into()),
@@ -142,16 +145,16 @@ impl atomics::Host for View<'_> {
     }
 
     async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), atomics::CasError>> {
-        let Cas { bucket, key, seen, _place } = self.table.delete(cas)?;
+        let Cas { at, key, seen, _place } = self.table.delete(cas)?;
         // The handle that takes its place needs the room.
         drop(_place);
         let set = Set { value, ttl_ms: None, only: seen };
-        let found = match bucket.set(Act::Swap, key.clone(), set).await {
+        let found = match self.bucket_at(at)?.set(Act::Swap, key.clone(), set).await {
             Ok(Changed::Stale(found)) => found,
             Ok(_) => return Ok(Ok(())),
             Err(error) => return Ok(Err(atomics::CasError::StoreError(error))),
         };
-        Ok(Err(match self.cas(bucket, key, found.as_ref()) {
+        Ok(Err(match self.cas(at, key, found.as_ref()) {
             Ok(cas) => atomics::CasError::CasFailed(cas),
             Err(Refused::Told(error)) => atomics::CasError::StoreError(error),
             Err(Refused::Host(error)) => return Err(error),
@@ -162,7 +165,7 @@ impl atomics::Host for View<'_> {
 impl batch::Host for View<'_> {
     async fn get_many(
         &mut self,
-        bucket: Resource<Bucket>,
+        bucket: Resource<Opened>,
         keys: Vec<String>,
     ) -> Answer<Vec<(String, Option<Vec<u8>>)>> {
         let found = self.bucket(&bucket)?.get(keys.clone()).await?;
@@ -170,13 +173,13 @@ impl batch::Host for View<'_> {
         Ok(keys.into_iter().zip(values).collect())
     }
 
-    async fn set_many(&mut self, bucket: Resource<Bucket>, all: Vec<(String, Vec<u8>)>) -> Answer<()> {
+    async fn set_many(&mut self, bucket: Resource<Opened>, all: Vec<(String, Vec<u8>)>) -> Answer<()> {
         let set = |(key, value)| (key, Change::Set { value, expires_ms: None, only: Only::Always });
         self.bucket(&bucket)?.change(Act::Set, all.into_iter().map(set).collect()).await?;
         Ok(())
     }
 
-    async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Answer<()> {
+    async fn delete_many(&mut self, bucket: Resource<Opened>, keys: Vec<String>) -> Answer<()> {
         let delete = |key| (key, Change::Delete);
         self.bucket(&bucket)?.change(Act::Delete, keys.into_iter().map(delete).collect()).await?;
         Ok(())
@@ -189,13 +192,13 @@ fn entry(entry: Entry) -> ext::Entry {
 }
 
 impl ext::Host for View<'_> {
-    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<ext::Entry>> {
+    async fn get(&mut self, bucket: Resource<Opened>, key: String) -> Answer<Option<ext::Entry>> {
         Ok(self.bucket(&bucket)?.get_one(key).await?.map(entry))
     }
 
     async fn set(
         &mut self,
-        bucket: Resource<Bucket>,
+        bucket: Resource<Opened>,
         key: String,
         value: Vec<u8>,
         options: SetOptions,
@@ -210,7 +213,7 @@ impl ext::Host for View<'_> {
 
     async fn swap(
         &mut self,
-        bucket: Resource<Bucket>,
+        bucket: Resource<Opened>,
         key: String,
         version: Option<u64>,
         value: Vec<u8>,
@@ -226,7 +229,7 @@ impl ext::Host for View<'_> {
 
     async fn list_keys(
         &mut self,
-        bucket: Resource<Bucket>,
+        bucket: Resource<Opened>,
         prefix: String,
         cursor: Option<String>,
         limit: Option<u32>,

@@ -22,6 +22,7 @@ mod bucket;
 // The interface, in its own words
 mod interface;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use self::backend::{KvOptions, KvStore};
 use self::grant::Share;
 use self::interface::Error;
+use super::Fate;
 use crate::state::State;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -42,6 +44,11 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
 
 /// Buckets and handles that one attempt may hold at once.
 const OPEN_MAX: usize = 256;
+
+/// A bucket and a key are names, and whatever is done with them asks whether the call may.
+pub(super) fn close(held: &mut (dyn Any + Send)) -> Option<Fate> {
+    (held.is::<bucket::Opened>() || held.is::<bucket::Cas>()).then_some(Fate::Lasts)
+}
 
 /// Keys and values, as the linker knows them.
 struct Keys;
@@ -104,10 +111,10 @@ impl Handle {
         Handle { attempt: attempt.clone(), shares, open: Arc::new(Semaphore::new(OPEN_MAX)) }
     }
 
-    /// The bucket of that name.
-    fn open(&self, identifier: &str) -> std::result::Result<Arc<Share>, Error> {
-        let found = self.shares.iter().find(|share| share.grant.bucket.as_str() == identifier);
-        found.cloned().ok_or_else(|| {
+    /// The place of the bucket of that name.
+    fn open(&self, identifier: &str) -> std::result::Result<usize, Error> {
+        let found = self.shares.iter().position(|share| share.grant.bucket.as_str() == identifier);
+        found.ok_or_else(|| {
             let (effect, why) = grant::not_granted(&self.attempt.call.tool, identifier);
             self.attempt.refuse(effect, why);
             Error::AccessDenied

@@ -16,7 +16,8 @@ pub(crate) mod client;
 mod pool;
 mod reason;
 
-// One request, and what its end says about the server
+// One request, what its end says about the server, and what of it outlives its call
+mod close;
 mod exchange;
 mod health;
 mod inject;
@@ -37,6 +38,8 @@ use url::{Position, Url};
 use wasmtime::Result;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
+
+pub(super) use self::close::close;
 
 use self::address::Reach;
 use self::body::{Draft, Life, Made, SIGNED_BYTES_MAX, Upload};

@@ -46,6 +46,13 @@ impl Lookup {
         Lookup::Running(Box::pin(find(name, shares, attempt, resolver)))
     }
 
+    /// Looks no further; says whether it did, or had something to tell.
+    pub(super) fn close(&mut self) -> bool {
+        let is_open = !matches!(self, Lookup::Over(Err(_)));
+        *self = Lookup::Over(Err(ErrorCode::AccessDenied));
+        is_open
+    }
+
     pub(super) fn poll(&mut self, task: &mut Context<'_>) -> Poll<&mut Result<Found, ErrorCode>> {
         if let Lookup::Running(running) = self {
             match running.as_mut().poll(task) {

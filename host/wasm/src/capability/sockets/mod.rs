@@ -25,6 +25,7 @@ mod interface;
 mod options;
 mod socket;
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp, tcp_create_socket, udp_create_socket};
 
 use self::grant::Share;
+use super::Fate;
 use super::net::client::Client;
 use crate::state::State;
 
@@ -47,6 +49,15 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     tcp_create_socket::add_to_linker::<_, Sockets>(linker, State::connections)?;
     udp_create_socket::add_to_linker::<_, Sockets>(linker, State::connections)?;
     ip_name_lookup::add_to_linker::<_, Sockets>(linker, State::connections)
+}
+
+/// A connection ends with its call, also one that was not made yet; so does a lookup.
+pub(super) fn close(held: &mut (dyn Any + Send)) -> Option<Fate> {
+    let is_open = match held.downcast_mut::<socket::Socket>() {
+        Some(socket) => socket.close(),
+        None => held.downcast_mut::<lookup::Lookup>()?.close(),
+    };
+    Some(if is_open { Fate::Closed } else { Fate::Lasts })
 }
 
 /// Sockets, as the linker knows them.

@@ -62,6 +62,15 @@ impl Socket {
         }
     }
 
+    /// Lets go of the connection, if there is one; says whether there was.
+    pub(super) fn close(&mut self) -> bool {
+        if matches!(self.state, State::New | State::Closed) {
+            return false;
+        }
+        self.state = State::Closed;
+        true
+    }
+
     pub(super) fn connection(&self) -> Result<&Arc<Connection>, ErrorCode> {
         match &self.state {
             State::Connected(connection) => Ok(connection),

@@ -27,15 +27,18 @@ use bindings::toolpost::sql::sql;
 
 pub(super) use bindings::toolpost::sql::sql::{Error, add_to_linker};
 
-/// A granted database that a guest has taken up.
+/// A granted database that a guest has taken up: its place among those that are granted, which it has in every call of an
+/// instance.
 #[expect(unreachable_pub, reason = "what is generated of the interface shows it on")]
-pub struct Database(Arc<Share>);
+pub struct Database(usize);
 
 type Asked<T> = Result<std::result::Result<T, Error>>;
 
 impl View<'_> {
     fn share(&self, database: &Resource<Database>) -> Result<Arc<Share>> {
-        Ok(self.table.get(database)?.0.clone())
+        let Database(at) = *self.table.get(database)?;
+        let share = self.handle.shares.get(at).cloned();
+        share.ok_or_else(|| wasmtime::format_err!("a database that is not granted any more"))
     }
 }
 
@@ -45,8 +48,8 @@ impl sql::Host for View<'_> {
     }
 
     async fn open(&mut self, name: String) -> Asked<Resource<Database>> {
-        match self.handle.shares.iter().find(|share| share.grant.database == name) {
-            Some(share) => Ok(Ok(self.table.push(Database(share.clone()))?)),
+        match self.handle.shares.iter().position(|share| share.grant.database == name) {
+            Some(at) => Ok(Ok(self.table.push(Database(at))?)),
             None => Ok(Err(unknown(&self.handle.attempt, &name))),
         }
     }

@@ -22,6 +22,7 @@ mod work;
 // The interface, in its own words
 mod interface;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use toolpost_core::Attempt;
@@ -31,10 +32,20 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use self::backend::{Backend, Databases};
 use self::grant::Share;
+use super::Fate;
 use crate::state::State;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     interface::add_to_linker::<_, Sql>(linker, State::databases)
+}
+
+/// A database that was taken up is a name, and each statement asks whether the call may. What was not committed did not happen.
+pub(super) fn close(held: &mut (dyn Any + Send)) -> Option<Fate> {
+    if held.is::<interface::Database>() {
+        return Some(Fate::Lasts);
+    }
+    let was_open = held.downcast_mut::<work::Transaction>()?.close();
+    Some(if was_open { Fate::Closed } else { Fate::Lasts })
 }
 
 /// Databases, as the linker knows them.

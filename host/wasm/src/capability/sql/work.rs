@@ -253,6 +253,16 @@ impl Transaction {
         }
     }
 
+    /// Undoes it; says whether there was something to undo.
+    pub(super) fn close(&mut self) -> bool {
+        let session = self.session.take();
+        let was_open = session.is_some();
+        // The database hears of it before the gate does.
+        drop(session);
+        drop((std::mem::take(&mut self.pending), self.contact.take()));
+        was_open
+    }
+
     /// Undoes it, in good order: its connection is used again.
     pub(super) async fn roll_back(mut self) {
         if let Some(session) = self.session.take() {
