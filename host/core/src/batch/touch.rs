@@ -36,6 +36,8 @@ enum Resource {
     Keys { space: (String, String), keys: Keys },
     /// Tables of a database; all of them, where none is named.
     Tables { database: String, tables: Option<BTreeSet<String>> },
+    /// What is kept for the session, by the name of what keeps it. Any call may change it, whatever its effect on the world.
+    State(String),
     /// What the host cannot see.
     Anything,
 }
@@ -64,6 +66,8 @@ pub(crate) fn of(call: &AcceptedCall, ways: Option<&Ways>, catalog: &Catalog) ->
     if !call.tool.is_seen_through() || changes && !touches.iter().any(|touch| touch.changes) {
         touches.push(Touch { what: "anything".into(), changes, resource: Resource::Anything });
     }
+    let called = seen.into_iter().filter(|name| *name != call.tool.name).filter_map(|name| catalog.get(name));
+    touches.extend(called.chain([&call.tool]).filter_map(|tool| of_session(tool)));
     touches
 }
 
@@ -90,6 +94,13 @@ impl Tool {
         let is_component = matches!(self.origin, Origin::Component { .. });
         self.effect == EffectClass::Pure || is_component && self.grants.own.is_empty()
     }
+}
+
+/// What a tool has in common with the other calls of its session.
+fn of_session(tool: &Tool) -> Option<Touch> {
+    let keeper = tool.keeper()?;
+    let what = format!("what `{keeper}` keeps for the session");
+    Some(Touch { what, changes: true, resource: Resource::State(keeper.to_owned()) })
 }
 
 fn of_grants(tool: &Tool, grants: &Grants, arguments: Option<&serde_json::Value>, ways: Option<&Ways>) -> Vec<Touch> {
@@ -201,6 +212,9 @@ impl Touch {
 impl Resource {
     fn overlaps(&self, other: &Resource) -> bool {
         match (self, other) {
+            // Nobody comes to it but by its own tools.
+            (Resource::State(one), Resource::State(two)) => one == two,
+            (Resource::State(_), _) | (_, Resource::State(_)) => false,
             (Resource::Anything, _) | (_, Resource::Anything) => true,
             (Resource::Tree(one), Resource::Tree(two)) => one.starts_with(two) || two.starts_with(one),
             (Resource::Server(one, port), Resource::Server(two, other)) => port == other && one.overlaps(two),

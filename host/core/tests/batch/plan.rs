@@ -6,7 +6,7 @@ use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::GrantSettings;
 use toolpost_core::catalog::shape::Shape;
 use toolpost_core::check::authorize::Pattern;
-use toolpost_core::{Call, Catalog, EffectClass, Host, Native, Tool};
+use toolpost_core::{Call, Catalog, EffectClass, Host, Lifetime, Native, Tool};
 
 /// A tool as a component's would be, with the parameters `path` and `url`, and these grants.
 fn tool(name: &str, effect: EffectClass, grants: &Value) -> Tool {
@@ -26,6 +26,10 @@ fn folder(guest: &str, access: &str, only: bool) -> Value {
         grant["only"] = json!("${args.path}");
     }
     json!({"dirs": [grant]})
+}
+
+fn living(lifetime: Lifetime, tool: Tool) -> Tool {
+    Tool { lifetime, ..tool }
 }
 
 fn catalog() -> Catalog {
@@ -49,6 +53,12 @@ fn catalog() -> Catalog {
         tool("sql_write", Writes, &json!({"sql": [{"database": "d", "access": "write", "tables": ["orders"]}]})),
         tool("sql_far", Writes, &json!({"sql": [{"database": "d", "access": "write", "tables": ["users"]}]})),
         tool("boss_run", Writes, &json!({"tools": ["files_*"]})),
+        living(Lifetime::Session, tool("basket_add", Pure, &json!({}))),
+        living(Lifetime::Session, tool("basket_count", Pure, &json!({}))),
+        living(Lifetime::Session, tool("cart_add", Pure, &json!({}))),
+        living(Lifetime::Session, tool("draft_write", Writes, &folder("/notes", "write", true))),
+        living(Lifetime::Warm, tool("warm_count", Pure, &json!({}))),
+        tool("chief_run", Reads, &json!({"tools": ["basket_*"]})),
         native("look", Reads),
         native("act", Open),
         native("drop_all", Destroys),
@@ -165,6 +175,32 @@ async fn into_what_the_host_cannot_look_may_touch_anything() {
 async fn a_tool_that_calls_others_touches_what_they_touch() {
     let calls = [("boss_run", json!({})), ("files_read", path("/notes/a")), ("disk_other", json!({}))];
     assert_eq!(edges(&calls).await, ["2 <- 1: it uses /notes/a, which 1 may change"]);
+}
+
+#[tokio::test]
+async fn calls_to_what_is_kept_for_a_session_keep_their_order_though_they_change_nothing_else() {
+    let calls = [
+        ("basket_add", json!({})),
+        ("basket_count", json!({})),
+        ("cart_add", json!({})),
+        ("draft_write", path("/notes/a")),
+        ("act", json!({})),
+        ("draft_write", path("/notes/b")),
+        ("chief_run", json!({})),
+    ];
+    let expected = [
+        "2 <- 1: both may change what `basket` keeps for the session",
+        "5 <- 4: both may change /notes/a",
+        "6 <- 5: both may change /notes/b",
+        "7 <- 2: both may change what `basket` keeps for the session",
+    ];
+    assert_eq!(edges(&calls).await, expected);
+}
+
+#[tokio::test]
+async fn what_a_warm_instance_has_in_its_memory_is_nobodys_and_in_nobodys_way() {
+    let calls = [("warm_count", json!({})), ("warm_count", json!({})), ("act", json!({})), ("warm_count", json!({}))];
+    assert_eq!(edges(&calls).await, Vec::<String>::new());
 }
 
 #[tokio::test]
