@@ -5,7 +5,7 @@
 //! - `fetch`: one request after the other to a service in this process, over HTTP/1.1 on loopback. Both sides are clients of
 //!   the same service, on the same runtime of two threads, and each keeps its connection. One is the client of `hyper-util`.
 //!   The other is a whole call of the tool `fetch`: its arguments are checked, an instance is made and dropped, the request is
-//!   judged and passes the gate, the guest reads the answer, and the answer becomes JSON.
+//!   judged and passes the gate, the guest reads the answer, and the answer becomes JSON. Or an instance that is warm serves it.
 //! - `files`: the guest `disk` writes and reads by plain `std::fs`; on one side through the host's own files with a grant to
 //!   write, on the other through those of `wasmtime-wasi`. It is one call either way, so the instance does not count.
 //!

@@ -5,7 +5,7 @@
 //! first row in the same round. CPU time is that of the whole process.
 //!
 //! ```text
-//! just bench [--only road|sleep|load|fuel] [--quick]
+//! just bench [--only road|lifetimes|sleep|load|fuel] [--quick]
 //! ```
 //!
 //! Timing never fails the run: at the end stands which targets were met.
@@ -29,6 +29,8 @@ mod raw;
 mod calls;
 #[path = "road/fuel.rs"]
 mod fuel;
+#[path = "road/lifetimes.rs"]
+mod lifetimes;
 #[path = "road/load.rs"]
 mod load;
 #[path = "road/sleep.rs"]
@@ -44,12 +46,15 @@ fn main() -> Result<()> {
         return sleep::child(side);
     }
     let asked = |group| options.asks_for(group);
-    if !["road", "sleep", "load", "fuel"].into_iter().any(asked) {
+    if !["road", "lifetimes", "sleep", "load", "fuel"].into_iter().any(asked) {
         return Ok(());
     }
     let mut table = Table::begin()?;
     if asked("road") {
         calls::measure(&mut table, options.quick)?;
+    }
+    if asked("lifetimes") {
+        lifetimes::measure(&mut table, options.quick)?;
     }
     if asked("sleep") {
         sleep::measure(&mut table, options.quick)?;

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
+use toolpost_core::catalog::Keep;
 use toolpost_wasm::EngineOptions;
 use wasmtime::{Result, ensure};
 
@@ -45,8 +46,9 @@ pub(crate) fn measure(table: &mut Table, quick: bool) -> Result<()> {
         let address = runtime.block_on(serve(pause))?;
         let rows = beside(&runtime, address, quick)?;
         table.group(&format!("fetch: GET over a kept connection, answered {service}, 2 threads"), &rows)?;
-        if let [_, tool, ..] = rows.as_slice() {
+        if let [_, tool, warm, ..] = rows.as_slice() {
             table.target(format!("a `fetch`, answered {service}"), RATIO_MAX, tool.wall_ratio, "");
+            table.target(format!("a warm `fetch`, answered {service}"), RATIO_MAX, warm.wall_ratio, "");
         }
     }
     Ok(())
@@ -55,7 +57,8 @@ pub(crate) fn measure(table: &mut Table, quick: bool) -> Result<()> {
 fn beside(runtime: &Runtime, address: SocketAddr, quick: bool) -> Result<Vec<Measured>> {
     let sides = [
         ("hyper client with keep-alive", client(address)?),
-        ("host, `fetch` by JSON value", tool(address)?),
+        ("host, `fetch` by JSON value", tool(address, Keep::Nothing)?),
+        ("host, the same to a warm instance", tool(address, serde_json::from_value(json!("warm"))?)?),
         ("for information: a `fetch` that the host refuses", refused()?),
     ];
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); sides.len()];
@@ -135,9 +138,9 @@ fn client(address: SocketAddr) -> Result<Send> {
     }))
 }
 
-fn tool(address: SocketAddr) -> Result<Send> {
+fn tool(address: SocketAddr, keep: Keep) -> Result<Send> {
     let grant = json!({"net": [{"to": format!("http://{address}/**"), "max_requests": 1}]});
-    let host = Hosted::granted(&EngineOptions::default(), &["fetch"], grant)?;
+    let host = Hosted::keeping(keep, &EngineOptions::default(), &["fetch"], grant)?;
     let url = format!("http://{address}/now?city=utrecht");
     let body = json!(BASE64.encode(ANSWER));
     Ok(Arc::new(move || {

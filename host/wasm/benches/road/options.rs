@@ -10,8 +10,8 @@ pub(crate) struct Options {
     pub(crate) asleep: Option<String>,
 }
 
-const GROUPS: [&str; 10] =
-    ["road", "sleep", "load", "fuel", "fetch", "files", "policies", "callers", "ledger", "overload"];
+const GROUPS: [&str; 11] =
+    ["road", "lifetimes", "sleep", "load", "fuel", "fetch", "files", "policies", "callers", "ledger", "overload"];
 
 impl Options {
     pub(crate) fn read() -> Result<Self> {
