@@ -23,6 +23,8 @@ struct Place {
     stands: Stands,
     /// Those that are in its way and have not ended.
     waits_for: BTreeSet<usize>,
+    /// Whether earlier calls are in its way, or were before they ended.
+    is_behind: bool,
     /// Those in whose way it may be.
     holds_up: BTreeSet<usize>,
 }
@@ -56,14 +58,19 @@ impl Line {
     pub fn push(&mut self, call: Planned) -> usize {
         let index = self.calls.len();
         self.plan.push(call);
-        let waits_for: BTreeSet<usize> = (0..index)
-            .filter(|earlier| !self.has_ended(*earlier) && self.plan.is_in_the_way(*earlier, index))
-            .collect();
+        let (waits_for, is_behind) = self.in_its_way(index);
         for earlier in &waits_for {
             self.hold_up(*earlier, index);
         }
-        self.calls.push(Place { waits_for, ..Place::default() });
+        self.calls.push(Place { waits_for, is_behind, ..Place::default() });
         index
+    }
+
+    /// The earlier calls that are in its way and have not ended; and whether any is or was.
+    fn in_its_way(&self, index: usize) -> (BTreeSet<usize>, bool) {
+        let all: Vec<usize> = (0..index).filter(|earlier| self.plan.is_in_the_way(*earlier, index)).collect();
+        let is_behind = !all.is_empty();
+        (all.into_iter().filter(|earlier| !self.has_ended(*earlier)).collect(), is_behind)
     }
 
     /// A call may run, and wants to. Where it was edited meanwhile, it is another one now: it also waits for those that run and
@@ -83,18 +90,19 @@ impl Line {
     fn edit(&mut self, index: usize, edited: Planned) {
         self.plan.edit(index, edited);
         let runs = |at: usize| self.calls.get(at).is_some_and(|place| place.stands == Stands::Running);
-        let before = (0..index).filter(|at| !self.has_ended(*at) && self.plan.is_in_the_way(*at, index));
+        let (before, is_behind) = self.in_its_way(index);
         let behind = (index + 1..self.calls.len()).filter(|at| runs(*at) && self.plan.is_in_the_way(index, *at));
-        let waits_for: BTreeSet<usize> = before.chain(behind).collect();
+        let waits_for: BTreeSet<usize> = before.into_iter().chain(behind).collect();
         for at in &waits_for {
             self.hold_up(*at, index);
         }
         if let Some(place) = self.calls.get_mut(index) {
-            place.waits_for = waits_for;
+            (place.waits_for, place.is_behind) = (waits_for, is_behind);
         }
         for later in index + 1..self.calls.len() {
             let is_in_the_way = self.plan.is_in_the_way(index, later);
             let Some(place) = self.calls.get_mut(later) else { continue };
+            place.is_behind |= is_in_the_way;
             let may_wait = matches!(place.stands, Stands::Away | Stands::Waiting);
             match is_in_the_way && may_wait {
                 true => drop(place.waits_for.insert(index)),
@@ -165,7 +173,7 @@ impl Line {
     /// Whether earlier calls are in its way, or were before they ended.
     #[must_use]
     pub fn is_behind_others(&self, index: usize) -> bool {
-        (0..index).any(|earlier| self.plan.is_in_the_way(earlier, index))
+        self.calls.get(index).is_some_and(|place| place.is_behind)
     }
 
     /// The calls, and which waits for which.

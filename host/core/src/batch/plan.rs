@@ -91,6 +91,11 @@ impl Planned {
             }
             _ => {}
         }
+        // Two that only read are not in each other's way, and most calls only read.
+        let changes = |call: &Planned| call.touches.iter().any(|touch| touch.changes);
+        if !changes(self) && !changes(earlier) {
+            return None;
+        }
         let pairs = self.touches.iter().flat_map(|later| earlier.touches.iter().map(move |earlier| (later, earlier)));
         let mut meeting = pairs.filter_map(|(later, earlier)| {
             let what = later.meets(earlier)?.to_owned();

@@ -7,12 +7,17 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use serde_json::Value;
 use url::{Host, Url};
 
 use crate::call::AcceptedCall;
-use crate::catalog::grants::{DirGrant, Grants, HostPattern, KvGrant, SqlGrant};
+use crate::catalog::grants::{DirGrant, Grants, HostPattern, KvGrant, Only, SqlGrant};
 use crate::catalog::{Catalog, Origin, Tool};
 use crate::effect::EffectClass;
+
+/// The most texts of one argument that a plan tells apart. They are chosen by whoever calls, and each is compared with each of the
+/// other calls: with more of them, a call is held to use all that it was granted.
+pub const NAMED_MAX: usize = 32;
 
 /// Something that a call may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,14 +108,15 @@ fn of_session(tool: &Tool) -> Option<Touch> {
     Some(Touch { what, changes: true, resource: Resource::State(keeper.to_owned()) })
 }
 
-fn of_grants(tool: &Tool, grants: &Grants, arguments: Option<&serde_json::Value>, ways: Option<&Ways>) -> Vec<Touch> {
+fn of_grants(tool: &Tool, grants: &Grants, arguments: Option<&Value>, ways: Option<&Ways>) -> Vec<Touch> {
     let none = Vec::new();
     let ways = |at: usize| ways.and_then(|ways| ways.get(at)).unwrap_or(&none).as_slice();
     let dirs = grants.dirs.iter().enumerate().flat_map(|(at, grant)| of_dir(grant, arguments, ways(at)));
     let http = grants.net.http.iter().flat_map(|grant| {
         let changes = grant.methods.effect().may_change();
-        let named = arguments.zip(grant.only.as_ref()).map(|(arguments, only)| {
-            only.values(arguments).filter_map(|text| Url::parse(text).ok()).filter(|url| grant.to.covers(url)).collect()
+        let named = named(grant.only.as_ref(), arguments).map(|texts| {
+            let urls = texts.into_iter().filter_map(|text| Url::parse(text).ok());
+            urls.filter(|url| grant.to.covers(url)).collect()
         });
         of_servers(named, grant.to.host(), grant.to.port(), changes)
     });
@@ -123,14 +129,22 @@ fn of_grants(tool: &Tool, grants: &Grants, arguments: Option<&serde_json::Value>
     dirs.chain(http).chain(tcp).chain(kv).chain(sql).collect()
 }
 
+/// What the arguments name of a grant; nothing where they do not narrow it, or name too much.
+fn named<'a>(only: Option<&Only>, arguments: Option<&'a Value>) -> Option<Vec<&'a str>> {
+    let (only, arguments) = only.zip(arguments)?;
+    let named: Vec<&str> = only.values(arguments).take(NAMED_MAX + 1).collect();
+    (named.len() <= NAMED_MAX).then_some(named)
+}
+
 /// The path that is written is touched, and the one to which it leads: a link in the middle may be another one by then.
-fn of_dir(grant: &DirGrant, arguments: Option<&serde_json::Value>, ways: &[String]) -> Vec<Touch> {
+fn of_dir(grant: &DirGrant, arguments: Option<&Value>, ways: &[String]) -> Vec<Touch> {
     let changes = grant.access.effect().may_change();
     let root: Vec<String> = grant.host.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     let touch = |names: Vec<String>, what| Touch { what, changes, resource: Resource::Tree(names) };
-    let mut touches: Vec<Touch> = match arguments.zip(grant.only.as_ref()) {
-        None => vec![touch(root, grant.guest.to_string())],
-        Some((arguments, only)) => {
+    let mut touches: Vec<Touch> = match named(grant.only.as_ref(), arguments) {
+        // All of it, and so whatever way is gone in it.
+        None => return vec![touch(root, grant.guest.to_string())],
+        Some(paths) => {
             let below = |path| {
                 let below = grant.below(path)?;
                 // Where `..` leads is not known without the disk.
@@ -139,7 +153,7 @@ fn of_dir(grant: &DirGrant, arguments: Option<&serde_json::Value>, ways: &[Strin
                 let names = below.split('/').filter(|name| !name.is_empty()).map(str::to_owned);
                 Some(touch(root.iter().cloned().chain(names).collect(), grant.shown(&below)))
             };
-            only.values(arguments).filter_map(below).collect()
+            paths.into_iter().filter_map(below).collect()
         }
     };
     let lead = |way: &String| {
@@ -163,25 +177,25 @@ fn of_servers(named: Option<Vec<Url>>, host: &HostPattern, port: u16, changes: b
     urls.into_iter().filter_map(server).collect()
 }
 
-fn of_bucket(tool: &Tool, grant: &KvGrant, arguments: Option<&serde_json::Value>) -> Vec<Touch> {
+fn of_bucket(tool: &Tool, grant: &KvGrant, arguments: Option<&Value>) -> Vec<Touch> {
     let changes = grant.access.effect().may_change();
     let space = (grant.store.to_string(), grant.space(tool));
     let prefix = grant.prefix.as_str();
     let touch = |what, keys| Touch { what, changes, resource: Resource::Keys { space: space.clone(), keys } };
-    match arguments.zip(grant.only.as_ref()) {
+    match named(grant.only.as_ref(), arguments) {
         None => vec![touch(format!("the bucket {}", grant.bucket), Keys::Beginning(prefix.to_owned()))],
-        Some((arguments, only)) => only
-            .values(arguments)
+        Some(keys) => keys
+            .into_iter()
             .map(|key| touch(format!("`{key}` in the bucket {}", grant.bucket), Keys::Below(format!("{prefix}{key}"))))
             .collect(),
     }
 }
 
-fn of_database(grant: &SqlGrant, arguments: Option<&serde_json::Value>) -> Option<Touch> {
+fn of_database(grant: &SqlGrant, arguments: Option<&Value>) -> Option<Touch> {
     // Names of tables are the same in capital letters.
     let lower = |name: &str| name.to_ascii_lowercase();
-    let named = arguments.zip(grant.only.as_ref());
-    let named = named.map(|(arguments, only)| only.values(arguments).map(lower).collect::<BTreeSet<_>>());
+    let named = named(grant.only.as_ref(), arguments);
+    let named = named.map(|names| names.into_iter().map(lower).collect::<BTreeSet<_>>());
     let granted = grant.tables.as_ref().map(|tables| tables.iter().map(|name| lower(name)).collect::<BTreeSet<_>>());
     let tables = match (granted, named) {
         (Some(granted), Some(named)) => Some(granted.intersection(&named).cloned().collect()),

@@ -1,6 +1,7 @@
 //! Which call waits for which, and why.
 
 use serde_json::{Value, json};
+use toolpost_core::batch::touch::NAMED_MAX;
 use toolpost_core::batch::{ClassRule, Classes, Plan, Said};
 use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::GrantSettings;
@@ -8,10 +9,12 @@ use toolpost_core::catalog::shape::Shape;
 use toolpost_core::check::authorize::Pattern;
 use toolpost_core::{Call, Catalog, EffectClass, Host, Lifetime, Native, Tool};
 
-/// A tool as a component's would be, with the parameters `path` and `url`, and these grants.
+/// A tool as a component's would be, with the parameters `path`, `paths` and `url`, and these grants.
 fn tool(name: &str, effect: EffectClass, grants: &Value) -> Tool {
     let text = || Shape::Option(Box::new(Shape::String));
+    let texts = Shape::Option(Box::new(Shape::List(Box::new(Shape::String))));
     let native = Native::new(name, "").effect(effect).parameter("path", text()).parameter("url", text());
+    let native = native.parameter("paths", texts);
     let mut tool = native.run(|_| async { Ok(json!(null)) });
     let settings: GrantSettings = serde_json::from_value(grants.clone()).unwrap();
     tool.grants = tool.grants.with(&settings);
@@ -32,6 +35,16 @@ fn living(lifetime: Lifetime, tool: Tool) -> Tool {
     Tool { lifetime, ..tool }
 }
 
+/// A folder, keys, a server and tables, of all of which the list `paths` names some.
+fn several() -> Value {
+    let only = "${args.paths}";
+    json!({
+        "dirs": [{"host": "/srv/notes", "guest": "/notes", "access": "write", "only": only}],
+        "kv": [{"bucket": "k", "access": "write", "namespace": "n", "only": only}],
+        "sql": [{"database": "s", "access": "write", "only": only}],
+    })
+}
+
 fn catalog() -> Catalog {
     use EffectClass::{Destroys, Open, Pure, Reads, Writes};
     let native = |name: &str, effect| Native::new(name, "").effect(effect).run(|_| async { Ok(json!(null)) });
@@ -41,6 +54,7 @@ fn catalog() -> Catalog {
         tool("text_count", Pure, &json!({})),
         tool("files_read", Reads, &folder("/notes", "read", true)),
         tool("files_write", Writes, &folder("/notes", "write", true)),
+        tool("files_merge", Writes, &several()),
         tool("disk_scan", Reads, &folder("/notes", "read", false)),
         tool("disk_other", Writes, &folder("/other", "write", false)),
         tool("web_get", Reads, &net("https://api.example.com/**", &["GET"])),
@@ -126,6 +140,19 @@ async fn order_is_kept_by_what_arguments_name_and_not_by_names_of_tools() {
         "5 <- 4: it uses /notes/a/deep, which 4 may change",
     ];
     assert_eq!(edges(&calls).await, expected);
+}
+
+/// Whoever chooses the arguments must not choose how long it takes to compare them.
+#[tokio::test]
+async fn a_call_that_names_more_than_a_few_is_held_to_use_all_that_it_was_granted() {
+    let touched = async |count: usize| {
+        let paths: Vec<String> = (0..count).map(|n| format!("/notes/{n}")).collect();
+        let plan = plan_by(&[("files_merge", json!({"paths": paths}))], &Classes::default()).await;
+        plan.calls()[0].touches.iter().map(|touch| touch.what.clone()).collect::<Vec<_>>()
+    };
+    let few = touched(NAMED_MAX).await;
+    assert_eq!((few.len(), few[0].as_str()), (2 * NAMED_MAX + 1, "/notes/0"));
+    assert_eq!(touched(NAMED_MAX + 1).await, ["/notes", "the bucket k", "the database s"]);
 }
 
 #[tokio::test]
