@@ -1,4 +1,5 @@
-//! How long may an attempt still take? Its clock stands still while a person is asked about an effect.
+//! How long may an attempt still take? Its clock stands still while a person is asked about an effect, but for what its caller has
+//! said: whoever wants an answer by then has it by then.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,8 @@ pub struct Clock(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     started: Instant,
+    /// When it is over in any case, however long it stands still.
+    until: Option<Instant>,
     /// When the time is over at the latest, in nanoseconds since the start.
     over: AtomicU64,
     hands: Mutex<Hands>,
@@ -45,11 +48,28 @@ struct Hands {
 pub(crate) struct Standing(Clock);
 
 impl Clock {
-    pub(crate) fn new(started: Instant, deadline: Instant, around: Option<Clock>) -> Self {
-        let hands = Hands { deadline, holders: 0, since: started, stood: Duration::ZERO };
-        let over = AtomicU64::new(nanos(deadline.saturating_duration_since(started)));
-        let (stands, guest) = (AtomicBool::new(false), AtomicWaker::new());
-        Clock(Arc::new(Inner { started, over, hands: Mutex::new(hands), moved: Notify::new(), stands, guest, around }))
+    pub(crate) fn new(started: Instant, deadline: Instant, until: Option<Instant>, around: Option<Clock>) -> Self {
+        let until = until.into_iter().chain(around.as_ref().and_then(Clock::until)).min();
+        let hands = Mutex::new(Hands { deadline, holders: 0, since: started, stood: Duration::ZERO });
+        let (over, stands) = (AtomicU64::default(), AtomicBool::new(false));
+        let (moved, guest) = (Notify::new(), AtomicWaker::new());
+        let clock = Clock(Arc::new(Inner { started, until, over, hands, moved, stands, guest, around }));
+        clock.is_over_at(deadline);
+        clock
+    }
+
+    /// When it is over in any case, where somebody has said so.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.0.until
+    }
+
+    fn is_over_at(&self, at: Instant) {
+        let over = nanos(self.at_the_latest(at).saturating_duration_since(self.0.started));
+        self.0.over.store(over, Ordering::Relaxed);
+    }
+
+    fn at_the_latest(&self, at: Instant) -> Instant {
+        self.0.until.map_or(at, |until| until.min(at))
     }
 
     /// Whether the time is over.
@@ -62,7 +82,7 @@ impl Clock {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let hands = self.hands();
-        hands.deadline + hands.standing_for()
+        self.at_the_latest(hands.deadline + hands.standing_for())
     }
 
     /// The time that is left.
@@ -102,8 +122,7 @@ impl Clock {
             hands.since = Instant::now();
             self.0.stands.store(true, Ordering::Release);
             // As late as it can be, however long somebody thinks.
-            let latest = hands.deadline + STANDS_MAX.saturating_sub(hands.stood);
-            self.0.over.store(nanos(latest.saturating_duration_since(self.0.started)), Ordering::Relaxed);
+            self.is_over_at(hands.deadline + STANDS_MAX.saturating_sub(hands.stood));
         }
         drop(hands);
         self.0.moved.notify_waiters();
@@ -154,8 +173,7 @@ impl Drop for Standing {
         if hands.holders == 0 {
             hands.stood += stood;
             hands.deadline += stood;
-            let over = nanos(hands.deadline.saturating_duration_since(clock.0.started));
-            clock.0.over.store(over, Ordering::Relaxed);
+            clock.is_over_at(hands.deadline);
             clock.0.stands.store(false, Ordering::Release);
         }
         drop(hands);
@@ -180,7 +198,7 @@ mod tests {
 
     fn of_ten_seconds(around: Option<Clock>) -> Clock {
         let now = Instant::now();
-        Clock::new(now, now + 10 * SECOND, around)
+        Clock::new(now, now + 10 * SECOND, None, around)
     }
 
     #[tokio::test(start_paused = true)]
@@ -215,6 +233,22 @@ mod tests {
         assert_eq!(outer.left(), 10 * SECOND);
         waits.await.unwrap_or_default();
         assert!(outer.is_over());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_caller_has_said_does_not_move_for_it_nor_for_those_inside() {
+        let now = Instant::now();
+        let outer = Clock::new(now, now + 10 * SECOND, Some(now + 30 * SECOND), None);
+        let inner = of_ten_seconds(Some(outer.clone()));
+        let standing = inner.stop();
+        advance(29 * SECOND).await;
+        assert!(!outer.is_over() && !inner.is_over());
+        assert_eq!((outer.left(), inner.left()), (SECOND, SECOND));
+        outer.over().await;
+        inner.over().await;
+        assert_eq!(now.elapsed(), 30 * SECOND);
+        drop(standing);
+        assert!(outer.is_over() && inner.is_over());
     }
 
     #[tokio::test(start_paused = true)]

@@ -302,12 +302,8 @@ impl Rooms {
         let (key, caller, around) = (call.tool.key(), &call.call.caller, call.call.inside.as_ref());
         trail.bill = Some(self.accounts.open(&self.budgets, caller, call.tool.guards.price, around.is_some())?);
         self.guarding.rates.admit(asked, &key, &caller.id, &call.tool.guards.rate)?;
-        let deadline = Deadline::new(
-            asked,
-            call.tool.limits.call_time_max,
-            around.map(|around| around.clock().deadline()),
-            call.call.wanted.until,
-        );
+        let deadline =
+            Deadline::new(asked, call.tool.limits.call_time_max, around.map(Inside::clock), call.call.wanted.until);
         let need = self.catalog.need(&call.tool);
         // Before the place: twins that wait must not hold those that their leader needs. But what would find no place is not
         // written down first.

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, pending};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use toolpost_core::catalog::settings::LimitSettings;
+use toolpost_core::check::approve::{Answer, Approval, Approver, Pass, Question};
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{
-    Call, CallError, Catalog, EffectClass, ErrorKind, Host, HostLimits, Native, Outcome, Stage, Wanted,
+    Call, CallError, Catalog, Effect, EffectClass, ErrorKind, Host, HostLimits, Native, Outcome, Stage, Wanted,
 };
 
 fn ms(span: u64) -> Duration {
@@ -114,6 +118,56 @@ async fn a_call_takes_no_longer_than_its_caller_wants_it() {
             "the call did not end in the time that its caller gave it; ask for less at once, or raise that time";
         assert_eq!(outcome.result.unwrap_err().to_string(), words);
     }
+}
+
+/// Never answers.
+struct Nobody;
+
+impl Approver for Nobody {
+    fn ask<'a>(&'a self, _question: &'a Question) -> BoxFuture<'a, Result<Answer, Pass>> {
+        pending().boxed()
+    }
+}
+
+/// A host with a tool that has an effect, about which somebody is asked; and one that calls it.
+fn asking(limit: &str) -> Host {
+    let limits: LimitSettings = serde_json::from_value(json!({"time": limit, "call_time": limit})).unwrap();
+    let retry: GuardSettings = serde_json::from_value(json!({"retry": {"max_attempts": 3}})).unwrap();
+    let act = Native::new("act", "").effect(EffectClass::Writes).limits(limits.clone()).guard(retry.clone());
+    let act = act.run(|attempt| async move {
+        sleep(ms(10)).await;
+        let (class, action) = (EffectClass::Writes, "files.delete".into());
+        attempt.pass(Effect { class, action, target: "/a".into(), detail: None }).await?.done();
+        Ok(json!(1))
+    });
+    let boss = Native::new("boss", "").effect(EffectClass::Writes).limits(limits).guard(retry);
+    let boss = boss.run(|attempt| async move { Ok(attempt.call("act", json!({})).await.result?.value) });
+    let mut catalog = Catalog::default();
+    catalog.add(act).unwrap();
+    catalog.add(boss).unwrap();
+    let rules = serde_json::from_value(json!({"ask": [{"does": {}}]})).unwrap();
+    let approval = Approval::new(rules).then(Arc::new(Nobody)).waiting(Duration::from_secs(300), 10);
+    Host::new(catalog).with_approval(approval)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_waits_no_longer_than_it_wants_to_while_somebody_is_asked_about_an_effect() {
+    // Whether the call's own limit is later than that, or would be earlier if nobody were asked.
+    for (tool, limit) in [("act", "30s"), ("boss", "30s"), ("act", "1s"), ("boss", "1s")] {
+        let (host, start) = (asking(limit), Instant::now());
+        let wanted = Wanted { until: Some(start + ms(5_000)), unless: None };
+        let outcome = host.call(Call { wanted, ..Call::new(tool, json!({})) }).await;
+        assert_eq!((outcome.failed(), start.elapsed()), (Some(ErrorKind::TimedOut), ms(5_000)), "{tool} {limit}");
+        // A tool may hand on what became of the call that it has made.
+        let words = outcome.result.unwrap_err().to_string();
+        let whose = if tool == "act" { "in the time that its caller gave it" } else { "the call did not end" };
+        assert!(words.contains(whose), "{words}");
+        assert!(host.approval().pending().is_empty() && host.in_use() == (0, 0), "the question is taken back");
+    }
+    // Without such a word the clock stands still.
+    let (host, start) = (asking("1s"), Instant::now());
+    assert_eq!(host.call(Call::new("act", json!({}))).await.failed(), Some(ErrorKind::ApprovalTimedOut));
+    assert_eq!(start.elapsed(), ms(300_010));
 }
 
 #[tokio::test(start_paused = true)]
