@@ -19,7 +19,7 @@
 //! - **Alternatives and whole conversations.** A response with several choices, or a list with several messages, is refused as a
 //!   whole: of alternatives only one is meant, and calls of earlier messages were answered before.
 //! - **An answer that was cut off** by its length ends in a call that may not be whole. Where the provider sends arguments as a
-//!   value, nobody can see that, so the last call of such an answer does not run.
+//!   value, or nothing of their text has come yet, nobody can see that, so the last call of such an answer does not run.
 //!
 //! ```
 //! use toolpost_core::dialect::{Bounds, Dialect};

@@ -22,17 +22,20 @@ pub(super) fn read<'a>(raw: Raw<'a>, gathering: &mut Gathering<'a>) -> Result<()
     }
     let [choices, inner, function] = raw.pick(["choices", "message", "function"])?;
     match (choices, inner, function) {
-        (Some(choices), ..) => {
-            for choice in choices.items() {
-                let [inner] = choice?.pick(["message"])?;
-                inner.map_or(Ok(()), |inner| message(inner, gathering))?;
-            }
-            Ok(())
-        }
-        (_, Some(inner), _) => message(inner, gathering),
+        (Some(choices), ..) => choices.items().try_for_each(|one| choice(one?, gathering)),
+        (_, Some(_), _) => choice(raw, gathering),
         (_, _, Some(_)) => call(raw, gathering),
         _ => message(raw, gathering),
     }
+}
+
+fn choice<'a>(raw: Raw<'a>, gathering: &mut Gathering<'a>) -> Result<(), DialectError> {
+    let [inner, reason] = raw.pick(["message", "finish_reason"])?;
+    inner.map_or(Ok(()), |inner| message(inner, gathering))?;
+    if let Some(reason @ "length") = reason.and_then(Raw::string).as_deref() {
+        gathering.cut_off(reason);
+    }
+    Ok(())
 }
 
 fn message<'a>(raw: Raw<'a>, gathering: &mut Gathering<'a>) -> Result<(), DialectError> {

@@ -145,6 +145,19 @@ fn what_the_model_could_not_finish_does_not_run() {
     // Then it was the text that was cut.
     let behind = r#", {"type": "text", "text": "And th"}"#;
     assert_eq!(calls(Dialect::Anthropic, anthropic("max_tokens", behind)), ["a add {}", "b add {}"]);
+    let openai = |reason: &str, whole: bool| {
+        let calls = ["a", "b"].map(|id| format!(r#"{{"id": "{id}", "function": {{"name": "add", "arguments": ""}}}}"#));
+        let message = format!(r#"{{"role": "assistant", "tool_calls": [{}]}}"#, calls.join(", "));
+        let choice = format!(r#"{{"index": 0, "finish_reason": "{reason}", "message": {message}}}"#);
+        if whole { format!(r#"{{"choices": [{choice}]}}"#) } else { choice }
+    };
+    for whole in [true, false] {
+        for reason in ["length"] {
+            let wanted = ["a add ".to_owned(), format!("b add  {}", cut(reason))];
+            assert_eq!(calls(Dialect::OpenAi, openai(reason, whole)), wanted);
+        }
+        assert_eq!(calls(Dialect::OpenAi, openai("tool_calls", whole)), ["a add ", "b add "]);
+    }
     let gemini = r#"{"candidates": [{"content": {"parts": [{"functionCall": {"name": "add"}}]}, "finishReason": "MAX_TOKENS"}]}"#;
     assert_eq!(calls(Dialect::Gemini, gemini), [format!("- add  {}", cut("MAX_TOKENS"))]);
     let responses = r#"[{"type": "function_call", "call_id": "a", "name": "add", "arguments": "{}", "status": "incomplete"},
