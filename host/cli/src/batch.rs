@@ -139,19 +139,22 @@ impl BatchArgs {
         }
         progress.begin(calls.len());
         let mut batch = host.open_batch(settings);
+        // Calls begin while others are still being added, and what has begun must not be left with half of an effect.
+        let interrupted = interrupt::politely(batch.canceller(), {
+            let progress = progress.clone();
+            move |line| progress.say(line)
+        });
         for (asked, call) in reading.calls.iter().zip(calls) {
             match call {
                 Ok(call) => {
                     progress.knows(&call, asked.index);
                     batch.add(call).await.map_err(|error| Stop::usage(error.to_string()))?;
                 }
-                Err(error) => drop(batch.refuse(&asked.tool, error)),
+                Err(error) => {
+                    batch.refuse(&asked.tool, error).map_err(|error| Stop::usage(error.to_string()))?;
+                }
             }
         }
-        let interrupted = interrupt::politely(batch.canceller(), {
-            let progress = progress.clone();
-            move |line| progress.say(line)
-        });
         let mut answers = Answers::new(reading, out);
         (answers.in_order, answers.live) = (!self.unordered, !self.json);
         while let Some(done) = batch.next().await {

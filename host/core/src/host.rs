@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use self::level::Level;
 use crate::attempts::{Admitted, Guarding};
-use crate::batch::{BatchSettings, Planned, Turn};
+use crate::batch::{BatchSettings, Classes, Planned, Turn};
 use crate::call::{AcceptedCall, Call, Caller, PermittedCall};
 use crate::catalog::{Catalog, Lifetime, Tool, accept};
 use crate::check::approve::{self, Approval, Explained, Said, Verdict};
@@ -134,6 +134,16 @@ impl Host {
     pub fn explain(&self, call: Call) -> Result<Explained, CallError> {
         let rooms = self.rooms();
         Ok(rooms.approval.explain(&rooms.accept(call)?))
+    }
+
+    /// The same of a call in a batch, by the class that it has there.
+    ///
+    /// # Errors
+    /// As for [`explain`](Self::explain).
+    pub fn explain_in_batch(&self, call: Call, classes: &Classes) -> Result<Explained, CallError> {
+        let rooms = self.rooms();
+        let call = rooms.accept(call)?;
+        Ok(rooms.approval.explain_in_class(&call, &classes.of(&call.tool)))
     }
 
     /// The breakers of its tools, for an operator.

@@ -24,7 +24,9 @@ pub(super) async fn print(
     let mut plan = Plan::default();
     let mut before = Vec::new();
     for (asked, call) in asked.iter().zip(calls) {
-        let explained = call.and_then(|call| host.explain(call.clone()).map(|explained| (call, explained.action)));
+        let explained = call.and_then(|call| {
+            host.explain_in_batch(call.clone(), &settings.classes).map(|explained| (call, explained.action))
+        });
         match explained {
             Ok((call, action)) => {
                 plan.push(host.planned(&call, &settings.classes).await);

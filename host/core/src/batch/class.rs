@@ -25,7 +25,7 @@ pub enum Class {
         #[serde(skip_serializing_if = "Option::is_none")]
         group: Option<Arc<str>>,
     },
-    /// Alone.
+    /// Alone, and asked about first.
     Destructive,
 }
 
@@ -55,7 +55,7 @@ pub enum Said {
     Parallel,
     /// One at a time among those of their group.
     Sequential,
-    /// Alone.
+    /// Alone, and asked about first, as what destroys is.
     Destructive,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ pub struct Batch {
     until: Option<Instant>,
     cancel: CancellationToken,
     /// The first call that failed, where that ends all.
-    failed: Option<usize>,
+    failed: Option<Arc<OnceLock<usize>>>,
     running: JoinSet<Outcome>,
     /// Whose task is whose.
     calls: HashMap<Id, (usize, CallId, String)>,
@@ -36,6 +36,26 @@ pub struct Batch {
     refused: VecDeque<(usize, Outcome)>,
     added: usize,
     ended: Vec<Ended>,
+}
+
+/// A call that ends when this is dropped: in its own task, so that those behind it go on whether or not somebody asks for what has
+/// ended. It has failed, unless it is said otherwise.
+struct Ending {
+    queue: Arc<Queue>,
+    index: usize,
+    cancel: CancellationToken,
+    failed: Option<Arc<OnceLock<usize>>>,
+    is_ok: bool,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let failed = self.failed.as_ref().filter(|_| !self.is_ok && !self.cancel.is_cancelled());
+        if failed.is_some_and(|failed| failed.set(self.index).is_ok()) {
+            self.cancel.cancel();
+        }
+        self.queue.ends(self.index);
+    }
 }
 
 /// A call of a batch has ended.
@@ -52,12 +72,12 @@ impl Batch {
         let begun = Instant::now();
         Batch {
             queue: Queue::new(settings.max_parallel, settings.classes.clone()),
+            failed: settings.fail_fast.then(Arc::default),
             until: settings.time_max.map(|time| after(begun, time)),
             host,
             settings,
             begun,
             cancel: CancellationToken::new(),
-            failed: None,
             running: JoinSet::new(),
             calls: HashMap::new(),
             refused: VecDeque::new(),
@@ -74,12 +94,7 @@ impl Batch {
     /// # Cancel safety
     /// Dropping the future leaves the call out.
     pub async fn add(&mut self, mut call: Call) -> Result<usize, CallError> {
-        let max_calls = self.settings.max_calls;
-        if self.added == max_calls {
-            let words = format!("a batch has at most {max_calls} calls");
-            return Err(CallError::new(ErrorKind::QuotaExceeded, Stage::Accept, words)
-                .with_help("make several of it, or raise `batch.max_calls`"));
-        }
+        self.has_room()?;
         let turn = self.queue.push(self.host.planned(&call, &self.settings.classes).await);
         let index = turn.index();
         self.added += 1;
@@ -98,21 +113,45 @@ impl Batch {
         call.wanted = Wanted { until, unless: Some(unless.clone()) };
         call.turn = Some(turn);
         let (id, tool, host) = (call.id.clone(), call.tool.clone(), self.host.clone());
+        let mut ending = self.ending(index);
         let task = self.running.spawn(async move {
-            let _ends = unless.drop_guard();
-            host.call(call).await
+            let _unless = unless.drop_guard();
+            let outcome = host.call(call).await;
+            ending.is_ok = outcome.result.is_ok();
+            drop(ending);
+            outcome
         });
         self.calls.insert(task.id(), (index, id, tool));
         Ok(index)
     }
 
-    /// Adds a call that must not run: it is answered with this error, and is in nobody's way.
-    pub fn refuse(&mut self, tool: &str, error: CallError) -> usize {
+    fn has_room(&self) -> Result<(), CallError> {
+        let max_calls = self.settings.max_calls;
+        if self.added < max_calls {
+            return Ok(());
+        }
+        let words = format!("a batch has at most {max_calls} calls");
+        Err(CallError::new(ErrorKind::QuotaExceeded, Stage::Accept, words)
+            .with_help("make several of it, or raise `batch.max_calls`"))
+    }
+
+    fn ending(&self, index: usize) -> Ending {
+        let (queue, cancel, failed) = (self.queue.clone(), self.cancel.clone(), self.failed.clone());
+        Ending { queue, index, cancel, failed, is_ok: false }
+    }
+
+    /// Adds a call that must not run, and says its place: it is answered with this error, and is in nobody's way.
+    ///
+    /// # Errors
+    /// As for [`add`](Self::add).
+    pub fn refuse(&mut self, tool: &str, error: CallError) -> Result<usize, CallError> {
+        self.has_room()?;
         let index = self.queue.push(Planned::refused(tool)).index();
         self.added += 1;
+        drop(self.ending(index));
         let (call, report) = (CallId::fresh(), Report::default());
         self.refused.push_back((index, Outcome { call, tool: tool.to_owned(), result: Err(error), report }));
-        index
+        Ok(index)
     }
 
     /// The next call that has ended; nothing where all have.
@@ -124,19 +163,12 @@ impl Batch {
             Some(refused) => refused,
             None => self.joined().await?,
         };
-        self.queue.ends(index);
-        if let Err(error) = &mut outcome.result {
-            match self.failed {
-                None if self.settings.fail_fast && !self.cancel.is_cancelled() => {
-                    self.failed = Some(index);
-                    self.cancel.cancel();
-                }
-                Some(first) if error.kind == ErrorKind::Cancelled => {
-                    let words = format!("call {} of its batch failed, and the first failure ends all", first + 1);
-                    *error = CallError { message: words, ..error.clone() };
-                }
-                _ => {}
-            }
+        let first = self.failed.as_ref().and_then(|failed| failed.get()).filter(|first| **first != index);
+        if let (Err(error), Some(first)) = (&mut outcome.result, first)
+            && error.kind == ErrorKind::Cancelled
+        {
+            let words = format!("call {} of its batch failed, and the first failure ends all", first + 1);
+            *error = CallError { message: words, ..error.clone() };
         }
         self.ended.push(Ended::of(index, self.queue.class(index), &outcome));
         Some(Done { index, outcome })

@@ -8,11 +8,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
-use toolpost_core::batch::{Batch, BatchSettings, Step};
+use toolpost_core::batch::{Batch, BatchSettings, Classes, Step};
 use toolpost_core::catalog::Origin;
 use toolpost_core::catalog::grants::GrantSettings;
 use toolpost_core::catalog::shape::Shape;
-use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question};
+use toolpost_core::check::approve::rules::Action;
+use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Decided, Pass, Question};
 use toolpost_core::guard::GuardSettings;
 use toolpost_core::{
     Attempt, Call, CallError, Catalog, EffectClass, ErrorKind, Host, HostLimits, Native, Outcome, Stage, Tool,
@@ -277,6 +278,46 @@ async fn a_batch_has_only_so_many_calls_and_those_beyond_are_answered_too() {
     assert_eq!(outcomes[2].result.as_ref().unwrap_err().to_string(), words);
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_that_must_not_run_count_among_those_that_a_batch_may_have() {
+    let (host, _) = host();
+    let mut batch = host.open_batch(BatchSettings { max_calls: 2, ..BatchSettings::default() });
+    let error = || CallError::new(ErrorKind::InvalidArguments, Stage::Accept, "no");
+    let taken = [(); 3].map(|()| batch.refuse("read", error()).is_ok());
+    assert_eq!(taken, [true, true, false]);
+    assert_eq!(batch.add(on("read", "/a")).await.unwrap_err().kind, ErrorKind::QuotaExceeded);
+    assert_eq!(batch.all().await.0.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_on_while_nobody_asks_for_what_has_ended() {
+    let (host, disk) = host();
+    let calls = [on("panic", "/a"), on("write", "/a"), on("nothing", ""), on("read", "/a"), on("read", "/b")];
+    let settings = BatchSettings { max_parallel: 1, ..BatchSettings::default() };
+    let batch = open(&host, settings, calls).await;
+    sleep(ms(5_000)).await;
+    let begun = ["panic /a", "write /a", "read /a", "read /b"].into_iter().zip([0, 100, 200, 300]);
+    assert_eq!(disk.begun(), begun.map(|(what, when)| (what.to_owned(), when)).collect::<Vec<_>>());
+    let (outcomes, report) = batch.all().await;
+    assert_eq!(values(&outcomes), ["internal", "null", "unknown_tool", "\"\"", "null"]);
+    assert_eq!(report.time, ms(400));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_failure_ends_a_batch_also_while_nobody_asks_for_what_has_ended() {
+    let (host, disk) = host();
+    let settings = || BatchSettings { fail_fast: true, max_parallel: 1, ..BatchSettings::default() };
+    let batch = open(&host, settings(), [on("fail", "/a"), on("read", "/b")]).await;
+    sleep(ms(5_000)).await;
+    assert_eq!(disk.begun(), [("fail /a".to_owned(), 0)]);
+    assert_eq!(values(&batch.all().await.0), ["tool_failed", "cancelled"]);
+    // One that must not run has failed when it is added.
+    let mut batch = open(&host, settings(), [on("read", "/a")]).await;
+    batch.refuse("read", CallError::new(ErrorKind::InvalidArguments, Stage::Accept, "no")).unwrap();
+    assert!(batch.add(on("read", "/b")).await.is_ok());
+    assert_eq!(values(&batch.all().await.0), ["cancelled", "invalid_arguments", "cancelled"]);
+}
+
 /// Somebody who thinks for a second, and then does this.
 struct Slow(Choice, Mutex<Vec<String>>);
 
@@ -303,6 +344,30 @@ async fn what_destroys_is_asked_about_before_its_turn_and_runs_alone() {
     let begun = [("read /a", 0), ("delete /b", 1_000), ("delete /c", 1_100), ("read /d", 1_200)];
     assert_eq!(disk.begun(), begun.map(|(what, when)| (what.to_owned(), when)));
     assert_eq!((report.asked, report.classes["destructive"].waited), (2, ms(100)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_of_the_class_destructive_is_asked_about_in_a_batch_as_one_that_destroys_is() {
+    let (host, disk) = host();
+    let ann = Arc::new(Slow(Choice::Allow, Mutex::default()));
+    let classes: Classes = serde_json::from_value(json!([{"tools": "write", "class": "destructive"}])).unwrap();
+    let rules = json!({"allow": [{"tools": ["write"], "arguments": {"/path": "/free"}}]});
+    let approval = Approval::new(serde_json::from_value(rules).unwrap());
+    let host = host.with_batches(BatchSettings { classes: classes.clone(), ..BatchSettings::default() });
+    let asked = host.clone().with_approval(Approval::default().then(ann.clone()));
+    let (outcomes, report) = asked.batch([on("write", "/a"), on("read", "/b")]).await;
+    assert_eq!((values(&outcomes), report.asked), (vec!["null".to_owned(), "null".to_owned()], 1));
+    assert_eq!(disk.begun(), [("write /a".to_owned(), 1_000), ("read /b".to_owned(), 1_100)]);
+    assert_eq!(ann.1.lock().unwrap().as_slice(), ["write"]);
+    assert_eq!(outcomes[0].report.decisions[0].what, Decided::Allowed);
+    // Without anybody it is refused, and a rule may allow it; alone it is what it was.
+    let alone = host.with_approval(approval);
+    let (outcomes, _) = alone.batch([on("write", "/a"), on("write", "/free")]).await;
+    assert_eq!(values(&outcomes), ["declined", "null"]);
+    assert!(alone.call(on("write", "/a")).await.result.is_ok());
+    let explained = [on("write", "/a"), on("write", "/free"), on("read", "/a")]
+        .map(|call| alone.explain_in_batch(call, &classes).unwrap().action);
+    assert_eq!(explained, [Action::Ask, Action::Allow, Action::Allow]);
 }
 
 #[tokio::test(start_paused = true)]

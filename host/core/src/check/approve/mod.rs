@@ -48,7 +48,9 @@ use self::pending::{Bound, Pending, Session, Settled};
 use self::question::{Why, hex};
 use self::refusal::{because, declined, denied, expired, unasked};
 use self::rules::{Action, Misfit, Placed, Rule, Subject};
+use crate::batch::Class;
 use crate::call::{AcceptedCall, PermittedCall};
+use crate::effect::EffectClass;
 use crate::secret::Masker;
 use crate::tell::{CallError, Event, Output, Teller, Trail};
 
@@ -243,10 +245,19 @@ impl Approval {
     /// What the rules say of a call. Nobody is asked.
     #[must_use]
     pub fn explain(&self, call: &AcceptedCall) -> Explained {
-        let (rules, subject) = (self.rules(), Subject::of(call));
-        let ruling = rules.rule_on(&subject);
+        self.explained(&Subject::of(call))
+    }
+
+    /// The same of a call in a batch, in which it has this class.
+    pub(crate) fn explain_in_class(&self, call: &AcceptedCall, class: &Class) -> Explained {
+        self.explained(&Subject::of(call).in_class(class))
+    }
+
+    fn explained(&self, subject: &Subject<'_>) -> Explained {
+        let rules = self.rules();
+        let ruling = rules.rule_on(subject);
         let said = |placed: Placed<'_>| {
-            let misfit = placed.misfit(&subject).as_ref().map(Misfit::to_string);
+            let misfit = placed.misfit(subject).as_ref().map(Misfit::to_string);
             Tried { group: placed.group, rule: placed.title(), shadow: placed.rule.shadow, misfit }
         };
         let by = ruling.by.map(|placed| placed.title());
@@ -274,7 +285,7 @@ impl Approval {
     ) -> Result<Verdict, CallError> {
         let rules = self.rules();
         let subject = Subject::of(&call);
-        if rules.is_empty() && said.doubt.is_none() && subject.effect < crate::EffectClass::Destroys {
+        if rules.is_empty() && said.doubt.is_none() && subject.effect < EffectClass::Destroys {
             return Ok(Verdict::run(call));
         }
         let ruling = rules.rule_on(&subject);
@@ -298,6 +309,7 @@ impl Approval {
         let words = said.doubt.clone().or_else(|| ruling.by.and_then(|placed| placed.rule.reason.clone()));
         let words = words.unwrap_or_else(|| match &rule {
             Some(rule) => format!("the rule `{rule}` asks"),
+            None if call.tool.effect < EffectClass::Destroys => "it is in the class `destructive` of its batch".into(),
             None => "a tool that may destroy something is asked about".into(),
         });
         let (doubt, lasting) = (said.doubt.is_some(), self.rulebook.is_some());

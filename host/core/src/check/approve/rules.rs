@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::matcher::{Need, Place, Test};
 use super::question::literal;
+use crate::batch::Class;
 use crate::call::{AcceptedCall, Caller};
 use crate::catalog::{Origin, SetName};
 use crate::check::authorize::{self, Pattern};
@@ -232,7 +233,18 @@ impl<'c> Subject<'c> {
             Origin::Native => call.tool.set.as_ref().map_or(NATIVE, SetName::native_digest),
         };
         let (tool, effect) = (call.tool.name.as_str(), call.tool.effect);
-        Subject { tool, digest, effect, caller: &call.call.caller, arguments: &call.arguments, does: None }
+        let subject =
+            Subject { tool, digest, effect, caller: &call.call.caller, arguments: &call.arguments, does: None };
+        match &call.call.turn {
+            None => subject,
+            Some(turn) => subject.in_class(&turn.classes().of(&call.tool)),
+        }
+    }
+
+    /// The same in a batch: what an operator has put among the destructive calls is judged as one that destroys.
+    pub(crate) fn in_class(self, class: &Class) -> Self {
+        let effect = if *class == Class::Destructive { EffectClass::Destroys } else { self.effect };
+        Subject { effect, ..self }
     }
 }
 
