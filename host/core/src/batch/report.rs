@@ -1,7 +1,7 @@
 //! What came of a batch? Counts, waits and times for each class, what went wrong, what was done to the world, and the calls that
 //! made it take as long as it did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -35,8 +35,8 @@ pub struct BatchReport {
     pub asked: usize,
     /// Effects on the world, by what became of each.
     pub effects: BTreeMap<&'static str, u64>,
-    /// From the first call to the last one: each could begin only when the one before it had ended. Together they took as long as
-    /// the batch.
+    /// From the first call to the last one: each could begin only when the one before it had ended. What the first was judged and
+    /// all ran is together the time of the batch.
     pub critical_path: Vec<Step>,
     /// When each call did what, in their order.
     pub paces: Vec<Pace>,
@@ -70,6 +70,14 @@ pub struct Step {
     pub index: usize,
     /// Its tool.
     pub tool: String,
+    /// How long it was looked at, and asked about, before it could run: time of the batch where it waited for no other call.
+    #[serde(rename = "judged_ms", serialize_with = "milliseconds")]
+    pub judged: Duration,
+    /// Whether somebody was asked about it, before it ran or while it did.
+    pub asked: bool,
+    /// How long it waited for its turn.
+    #[serde(rename = "waited_ms", serialize_with = "milliseconds")]
+    pub waited: Duration,
     /// What it ran.
     #[serde(rename = "ran_ms", serialize_with = "milliseconds")]
     pub ran: Duration,
@@ -87,6 +95,8 @@ pub struct Pace {
     /// How long it was looked at, and asked about, before it could run.
     #[serde(rename = "judged_ms", serialize_with = "milliseconds")]
     pub judged: Duration,
+    /// Whether somebody was asked about it, before it ran or while it did.
+    pub asked: bool,
     /// How long it waited for its turn.
     #[serde(rename = "waited_ms", serialize_with = "milliseconds")]
     pub waited: Duration,
@@ -180,6 +190,7 @@ fn pace(call: &Ended, times: &Times) -> Pace {
         tool: call.tool.clone(),
         outcome: call.outcome,
         judged: span(Some(times.added), times.came),
+        asked: call.asked,
         waited: span(times.came, times.went),
         ran: span(times.went, Some(ended)),
         behind: times.behind,
@@ -188,14 +199,16 @@ fn pace(call: &Ended, times: &Times) -> Pace {
 
 /// Back from the call that ended last, from each to the one whose end let it go.
 fn critical_path(times: &[Times], paces: &[Pace]) -> Vec<Step> {
+    let paces: HashMap<usize, &Pace> = paces.iter().map(|pace| (pace.index, pace)).collect();
     let ended = |(index, times): (usize, &Times)| times.ended.map(|ended| (ended, index));
     let last =
         times.iter().enumerate().filter_map(ended).max_by_key(|(ended, index)| (*ended, std::cmp::Reverse(*index)));
     let mut path = Vec::new();
     let mut at = last.map(|(_, index)| index);
     while let Some(index) = at {
-        if let Some(pace) = paces.iter().find(|pace| pace.index == index) {
-            path.push(Step { index, tool: pace.tool.clone(), ran: pace.ran });
+        if let Some(pace) = paces.get(&index).copied() {
+            let Pace { tool, judged, asked, waited, ran, .. } = pace.clone();
+            path.push(Step { index, tool, judged, asked, waited, ran });
         }
         at = times.get(index).and_then(|times| times.behind);
     }

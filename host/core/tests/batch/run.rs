@@ -344,6 +344,10 @@ async fn what_destroys_is_asked_about_before_its_turn_and_runs_alone() {
     let begun = [("read /a", 0), ("delete /b", 1_000), ("delete /c", 1_100), ("read /d", 1_200)];
     assert_eq!(disk.begun(), begun.map(|(what, when)| (what.to_owned(), when)));
     assert_eq!((report.asked, report.classes["destructive"].waited), (2, ms(100)));
+    // What the first of them was judged and all ran is the time of the batch.
+    let way: Vec<_> = report.critical_path.iter().map(|step| (step.index, step.judged, step.asked, step.ran)).collect();
+    let expected = [(1, ms(1_000), true, ms(100)), (2, ms(1_000), true, ms(100)), (3, ms(0), false, ms(100))];
+    assert_eq!((way, report.time), (expected.to_vec(), ms(1_300)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -388,7 +392,8 @@ async fn a_refused_call_lets_those_behind_it_go() {
     let (outcomes, report) = host.batch([on("delete", "/a"), on("write", "/b")]).await;
     assert_eq!(values(&outcomes), ["declined", "null"]);
     assert_eq!(disk.begun(), [("write /b".to_owned(), 0)]);
-    let step = Step { index: 1, tool: "write".into(), ran: ms(100) };
+    let none = Duration::ZERO;
+    let step = Step { index: 1, tool: "write".into(), judged: none, asked: false, waited: none, ran: ms(100) };
     assert_eq!(report.critical_path.last(), Some(&step));
 }
 
