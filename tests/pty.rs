@@ -13,6 +13,11 @@ use tokio::time::Instant;
 
 use crate::command;
 
+/// How many characters a row of the terminal has.
+pub const COLUMNS: usize = COLUMNS_OF_TERMINAL as usize;
+
+const COLUMNS_OF_TERMINAL: u16 = 100;
+
 /// A program on a terminal of its own, and what is on its screen.
 pub struct Pty {
     child: Box<dyn Child + Send + Sync>,
@@ -31,7 +36,7 @@ impl Pty {
     /// The same, with these variables beside those that every program has.
     #[must_use]
     pub fn with(folder: &Path, script: &str, environment: &[(&str, &str)]) -> Self {
-        let size = PtySize { rows: 40, cols: 100, ..PtySize::default() };
+        let size = PtySize { rows: 40, cols: COLUMNS_OF_TERMINAL, ..PtySize::default() };
         let pair = native_pty_system().openpty(size).expect("a terminal");
         let mut shell = CommandBuilder::new("sh");
         shell.args(["-c", script]);
@@ -75,12 +80,15 @@ impl Pty {
 
     /// Waits until that is on the screen.
     pub fn wait_for(&self, text: &str) -> String {
+        self.wait_for_all(&[text])
+    }
+
+    /// Waits until all of that is on the screen at once.
+    pub fn wait_for_all(&self, texts: &[&str]) -> String {
         let begun = Instant::now();
         loop {
             let shown = self.text();
-            if shown.contains(text) {
-                return shown;
-            }
+            let Some(text) = texts.iter().find(|text| !shown.contains(**text)) else { return shown };
             assert!(begun.elapsed() < Duration::from_secs(30), "`{text}` does not come:\n{shown}");
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,6 +1,6 @@
 //! A batch on a terminal: a line for each call that runs, one for the whole, and what has ended above them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +30,10 @@ struct Shown {
     running: HashMap<CallId, Option<ProgressBar>>,
     total: usize,
     ended: usize,
-    /// Questions that wait for an answer.
-    asked: usize,
+    /// Questions that wait for an answer, by the call that asks and their id. While there are any, nothing is shown.
+    asked: HashSet<(CallId, String)>,
+    /// What has ended meanwhile.
+    kept: Vec<String>,
 }
 
 impl Default for Progress {
@@ -76,7 +78,11 @@ impl Progress {
                 format!("{RED}✗{RED:#} {number} {tool} {RED}{}{RED:#} {why} {DIM}{took}{DIM:#}", error.kind.name())
             }
         };
-        let _ = self.lines.println(line);
+        if shown.asked.is_empty() {
+            let _ = self.lines.println(line);
+        } else {
+            shown.kept.push(line);
+        }
     }
 
     /// Writes a line above what runs.
@@ -85,7 +91,12 @@ impl Progress {
     }
 
     pub(super) fn end(&self) {
-        if let Some(whole) = self.shown().whole.take() {
+        let mut shown = self.shown();
+        if !shown.asked.is_empty() {
+            shown.asked.clear();
+            self.shows_again(&mut shown);
+        }
+        if let Some(whole) = shown.whole.take() {
             whole.finish_and_clear();
         }
         let _ = self.lines.clear();
@@ -93,6 +104,22 @@ impl Progress {
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Questions are over, by an answer or because nobody wants one any more.
+    fn is_not_asked(&self, shown: &mut Shown, which: impl Fn(&CallId, &str) -> bool) {
+        let before = shown.asked.len();
+        shown.asked.retain(|(call, question)| !which(call, question));
+        if shown.asked.is_empty() && before > 0 {
+            self.shows_again(shown);
+        }
+    }
+
+    fn shows_again(&self, shown: &mut Shown) {
+        self.lines.set_draw_target(ProgressDrawTarget::stderr());
+        for line in shown.kept.drain(..) {
+            let _ = self.lines.println(line);
+        }
     }
 
     fn runs(&self, shown: &mut Shown, call: &CallId) {
@@ -143,15 +170,17 @@ impl Sink for Progress {
                 }
             }
             // While somebody thinks, nothing moves.
-            Event::Question { .. } => {
-                shown.asked += 1;
+            Event::Question { question } => {
+                shown.asked.insert((call.clone(), question.id.clone()));
                 self.lines.set_draw_target(ProgressDrawTarget::hidden());
             }
-            Event::Decision { decision } if decision.question.is_some() => {
-                shown.asked = shown.asked.saturating_sub(1);
-                if shown.asked == 0 {
-                    self.lines.set_draw_target(ProgressDrawTarget::stderr());
-                }
+            Event::Decision { decision } => {
+                let decided = decision.question.as_deref();
+                self.is_not_asked(&mut shown, |of, question| of == call && Some(question) == decided);
+            }
+            // Its questions have ended with it: a deadline, or another call's failure, takes them back without a decision.
+            Event::AttemptEnded { .. } | Event::CallEnded { .. } => {
+                self.is_not_asked(&mut shown, |of, _| of == call);
             }
             _ => {}
         }

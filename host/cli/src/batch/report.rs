@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use toolpost::core::batch::BatchReport;
+use toolpost::core::batch::{BatchReport, Step};
 
 use crate::print::{self, DIM, GREEN, RED};
 
@@ -39,15 +39,27 @@ pub(super) fn print(report: &BatchReport) {
         let effects: Vec<String> = report.effects.iter().map(|(fate, count)| format!("{count} {fate}")).collect();
         print::note(format!("{DIM}effects:{DIM:#} {}", effects.join(", ")));
     }
-    if report.critical_path.len() > 1 {
-        let step = |step: &toolpost::core::batch::Step| format!("{} {} {}", step.index + 1, step.tool, span(step.ran));
-        let mut steps: Vec<String> = report.critical_path.iter().map(step).collect();
+    let is_long = report.critical_path.len() > 1 || report.critical_path.iter().any(|step| step.asked);
+    if is_long {
+        let mut steps: Vec<String> =
+            report.critical_path.iter().enumerate().map(|(at, step)| way(at == 0, step)).collect();
         if steps.len() > STEPS_MAX {
             let left = steps.len() - STEPS_MAX;
             steps.splice(STEPS_MAX / 2..STEPS_MAX / 2 + left, [format!("({left} more)")]);
         }
         print::note(format!("{DIM}longest way:{DIM:#} {}", print::visible(&steps.join(" > "))));
     }
+}
+
+/// A step, with what it adds to the time of the batch. Before the first one nothing ran, so the wait for an answer adds to it.
+fn way(is_first: bool, step: &Step) -> String {
+    let asked = match (step.asked, is_first && step.judged > step.ran) {
+        (true, true) => format!("asked {}, then ", span(step.judged)),
+        (true, false) => "asked about, ".into(),
+        (false, true) => format!("judged {}, then ", span(step.judged)),
+        (false, false) => String::new(),
+    };
+    format!("{} {} {asked}{}", step.index + 1, step.tool, span(step.ran))
 }
 
 pub(super) fn span(span: Duration) -> String {
