@@ -201,7 +201,7 @@ async fn cancel(found: &Found, as_json: bool) -> Result<Exit, Stop> {
         None => return Err(wait::gone(id)),
         Some(Cancelled::Now) if found.sheet().await?.standing() == Standing::Unknown => (
             "unknown",
-            "its host is gone, and it may have had an effect; `toolpost task show` lists what it may have done",
+            "it is over, and may have had an effect before; `toolpost task show` lists what it may have done",
         ),
         Some(Cancelled::Now) => ("now", "cancelled"),
         Some(Cancelled::Asked) => {

@@ -206,6 +206,10 @@ impl Hold {
         self.unwanted.reach();
     }
 
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.unwanted.is_reached()
+    }
+
     pub(super) async fn interrupted(&self) {
         self.unwanted.reached().await;
     }
@@ -288,6 +292,7 @@ impl Hold {
 
     async fn before_change(&self, effect: &Effect, again: bool) -> Result<(), CallError> {
         if !self.has() {
+            self.lose();
             return Err(taken_over());
         }
         let number = self.effects.fetch_add(1, Ordering::Relaxed);

@@ -2,13 +2,16 @@
 //!
 //! | state | is taken up | its run ends | its run gives it back | is cancelled |
 //! |---|---|---|---|---|
-//! | queued, due | **running**, by a new fence | lost | lost | **cancelled** |
-//! | queued, not due | no | lost | lost | **cancelled** |
+//! | queued, due | **running**, by a new fence | lost | lost | **cancelled**; something may have changed, **unknown** |
+//! | queued, not due | no | lost | lost | the same |
 //! | running | no | as it says | **queued** | noted for its run |
 //! | running, host gone, nothing changed | **running**, by a new fence; too often, **failed** | as it says | **queued** | **cancelled** |
 //! | running, host gone, something may have changed | **unknown**; where its call can tell by its key, or may be made twice, **running** | as it says | **queued** | **unknown** |
 //! | unknown | no | as it says | lost | no |
 //! | done, failed, cancelled | no | lost | lost | no |
+//!
+//! A run that can hold its task no longer gives it back as if its host were gone. What may have had an effect never ends as
+//! cancelled: who cancels wants to hear that nothing was done.
 //!
 //! Its run is who names the record's fence: so one that comes too late changes nothing, and learns that it has lost the task.
 //! An effect is put on the list by a run that has the task, and by no other; the record is another one then. So whoever decides that
@@ -25,6 +28,9 @@ use super::verdict::Verdict;
 use crate::call::{CallId, Caller};
 use crate::guard::replay::record::UNKNOWN_KEPT;
 use crate::tell::{CallError, ErrorKind, Stage};
+
+/// What helps where it is not known what a task did.
+const LOOK_FIRST: &str = "what it may have done is listed; look before you call again";
 
 /// What is known of a task. Times are milliseconds since 1970, by the store's clock.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +53,8 @@ pub struct Record {
     pub again: bool,
     /// Who wants it to end.
     pub cancel: Option<CancelAsked>,
+    /// Since when it is turned away, time and again.
+    pub refused_ms: Option<u64>,
     /// The version of the settings under which it was last begun.
     pub under: Option<Arc<str>>,
     /// When it was last begun.
@@ -238,6 +246,7 @@ impl Record {
             effects: 0,
             again: true,
             cancel: None,
+            refused_ms: None,
             under: None,
             started_ms: None,
             changed_ms: now,
@@ -275,26 +284,26 @@ impl Record {
         Record { state, changed_ms: now, ..self.clone() }
     }
 
+    fn queued(&self, after: Duration, now: u64) -> Record {
+        Record { refused_ms: None, ..self.to(State::Queued { due_ms: later(now, after) }, now) }
+    }
+
     fn end(&self, ended: Ended, keep: Duration, now: u64) -> Record {
+        let is_late = ended.how() == How::Cancelled && self.effects > 0;
+        let ended = if is_late { ended.told_as(&cancelled_late(self.cancel.as_ref())) } else { ended };
         let keep = if ended.how() == How::Unknown { keep.max(UNKNOWN_KEPT) } else { keep };
         Record { expires_ms: Some(later(now, keep)), ..self.to(State::Ended(ended), now) }
     }
 
     /// What becomes of it when nobody runs it any more, where it is not begun again.
     fn over(&self, rules: &Rules, now: u64) -> Option<Record> {
-        let (is_lost, lost) = match &self.state {
-            State::Running { .. } => (true, self.lost + 1),
-            State::Queued { .. } | State::Ended(_) => (false, self.lost),
-        };
-        let has_changed = self.effects > 0;
         let end = |error: CallError| Some(self.end(Ended::without_run(&error), rules.keep, now));
         if let Some(cancel) = &self.cancel {
-            return if has_changed && is_lost { end(unknown()) } else { end(cancelled(&cancel.by)) };
+            return end(cancelled(&cancel.by));
         }
-        if !is_lost {
-            return None;
-        }
-        match has_changed {
+        let State::Running { .. } = &self.state else { return None };
+        let lost = self.lost + 1;
+        match self.effects > 0 {
             true if !self.again || lost > rules.reruns => end(unknown()),
             false if lost > rules.reruns => end(killer(lost)),
             _ => None,
@@ -315,6 +324,7 @@ pub(super) fn take(record: &Record, is_gone: bool, taker: &Taker, now: u64) -> (
         return (Take::Ended, Some(over));
     }
     let running = Record {
+        refused_ms: record.refused_ms.filter(|_| lost == 0),
         fence: taker.fence,
         runs: record.runs.saturating_add(1),
         lost: record.lost + lost,
@@ -336,25 +346,25 @@ pub(super) fn end(record: &Record, run: &Run, verdict: &Verdict, rules: &Rules, 
     if !is_open || record.fence != run.fence {
         return None;
     }
-    let Run { changed_before, .. } = *run;
-    let may_not_run = record.effects > 0 && !record.again;
-    let waits = |after: Duration| record.to(State::Queued { due_ms: later(now, after) }, now);
-    let may_wait = later(record.request.created_ms, rules.wait) > now;
+    let has_changed = record.effects > 0;
+    let may_run = record.cancel.is_none() && (record.again || !has_changed);
+    let refused_ms = record.refused_ms.unwrap_or(now);
     let ended = match verdict {
-        Verdict::Ended { ended, is_final } if *is_final || !changed_before => ended.clone(),
+        Verdict::Ended { ended, is_final } if *is_final || !run.changed_before => ended.clone(),
         // What an earlier run may have done is not known any better.
         Verdict::Ended { .. } => Ended::without_run(&unknown()),
-        Verdict::Again { .. } | Verdict::Interrupted { .. } if may_not_run && record.cancel.is_none() => {
-            Ended::without_run(&unknown())
+        Verdict::Lost => {
+            let again = || Record { lost: record.lost + 1, ..record.queued(Duration::ZERO, now) };
+            return Some(record.over(rules, now).unwrap_or_else(again));
         }
-        Verdict::Again { after, .. } if may_wait && record.cancel.is_none() => return Some(waits(*after)),
-        Verdict::Interrupted { .. } if record.cancel.is_none() => return Some(waits(Duration::ZERO)),
-        Verdict::Again { .. } | Verdict::Interrupted { .. } if changed_before => Ended::without_run(&unknown()),
-        Verdict::Again { .. } if let Some(cancel) = &record.cancel => Ended::without_run(&cancelled(&cancel.by)),
-        Verdict::Again { refused, .. } => refused.clone(),
-        Verdict::Interrupted { ended } => match &record.cancel {
-            Some(cancel) if record.effects == 0 => ended.told_as(&cancelled(&cancel.by)),
-            _ => ended.clone(),
+        Verdict::Again { after, .. } if may_run && later(refused_ms, rules.wait) > now => {
+            return Some(Record { refused_ms: Some(refused_ms), ..record.queued(*after, now) });
+        }
+        Verdict::Interrupted { .. } if may_run => return Some(record.queued(Duration::ZERO, now)),
+        Verdict::Again { refused: ended, .. } | Verdict::Interrupted { ended } => match &record.cancel {
+            Some(cancel) => ended.told_as(&cancelled(&cancel.by)),
+            None if has_changed => ended.told_as(&unknown()),
+            None => ended.clone(),
         },
     };
     Some(record.end(ended, rules.keep, now))
@@ -377,8 +387,7 @@ pub(super) fn cancel(record: &Record, is_gone: bool, by: &str, rules: &Rules, no
 
 fn unknown() -> CallError {
     let why = "its host went away after it may have had an effect, so it is not run again";
-    CallError::new(ErrorKind::OutcomeUnknown, Stage::Run, why)
-        .with_help("what it may have done is listed; look before you call again")
+    CallError::new(ErrorKind::OutcomeUnknown, Stage::Run, why).with_help(LOOK_FIRST)
 }
 
 fn killer(lost: u32) -> CallError {
@@ -391,6 +400,17 @@ fn cancelled(by: &str) -> CallError {
     CallError::new(ErrorKind::Cancelled, Stage::Run, format!("{by} has cancelled it before it had an effect"))
 }
 
+fn cancelled_late(cancel: Option<&CancelAsked>) -> CallError {
+    let why = match cancel {
+        Some(cancel) => format!("{} has cancelled it after it may have had an effect", cancel.by),
+        None => "it was cancelled after it may have had an effect".to_owned(),
+    };
+    CallError::new(ErrorKind::OutcomeUnknown, Stage::Run, why).with_help(LOOK_FIRST)
+}
+
 pub(super) fn later(now_ms: u64, span: Duration) -> u64 {
     now_ms.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)).min(i64::MAX as u64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ending::Ended;
+use super::hold::Hold;
 use crate::guard::replay::How;
 use crate::tell::{ErrorKind, Outcome};
 
@@ -26,6 +27,8 @@ pub(super) enum Verdict {
         /// What it ends with, where it may not.
         refused: Ended,
     },
+    /// It could hold its task no longer, as if its host were gone.
+    Lost,
     /// Nobody waits for it any more: it was cancelled, or its host ends.
     Interrupted {
         /// What it ends with, where it was cancelled.
@@ -34,7 +37,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn of(outcome: &Outcome) -> Self {
+    pub(super) fn of(outcome: &Outcome, hold: &Hold) -> Self {
         let ended = Ended::of(outcome);
         let Err(error) = &outcome.result else { return Verdict::Ended { ended, is_final: true } };
         let after = error.retry_after.unwrap_or_default().max(AGAIN_LEAST);
@@ -43,7 +46,8 @@ impl Verdict {
         let how = outcome.report.idempotency.as_ref().map(|ledger| ledger.how);
         match error.kind {
             // Somebody ended it, and not its tool.
-            ErrorKind::Cancelled => Verdict::Interrupted { ended },
+            ErrorKind::Cancelled | ErrorKind::KeyInUse if hold.is_lost() => Verdict::Lost,
+            ErrorKind::Cancelled if hold.is_interrupted() => Verdict::Interrupted { ended },
             ErrorKind::Busy | ErrorKind::RateLimited | ErrorKind::CircuitOpen if !has_begun => again(ended),
             // Also where another call has taken its key over: that one will have an answer.
             ErrorKind::KeyInUse => again(ended),

@@ -194,7 +194,7 @@ async fn run(place: Place, host: Host, is_dropped: bool) {
     }
     let (verdict, outcome) = match in_time(store.asked(id)).await {
         Ok(Some(asked)) => match call(&host, &record, asked, &hold).await {
-            Some(outcome) => (Verdict::of(&outcome), Some(outcome)),
+            Some(outcome) => (Verdict::of(&outcome, &hold), Some(outcome)),
             None => return,
         },
         Ok(None) => (unreadable("they are not there any more"), None),

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use toolpost_core::ErrorKind;
 use toolpost_core::task::{Cancelled, Standing};
 
-use crate::work::{Ground, answer, call, error, reads, seconds, tool, writes};
+use crate::work::{Ground, answer, call, error, reads, seconds, task_of, tool, writes};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_queued_is_cancelled_at_once_and_never_begins() {
@@ -76,6 +76,60 @@ async fn what_was_cancelled_and_failed_behind_its_effect_is_unknown() {
     task.cancel().await.unwrap();
     assert_eq!(error(&task).await.kind, ErrorKind::OutcomeUnknown);
     assert_eq!(ground.standing(task.id()).await, Standing::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_again_behind_its_effect_and_cancelled_there_is_unknown() {
+    let ground = Ground::default();
+    let settings = json!({"idempotency": {"key": "args", "idempotent": true}});
+    let first = ground.host(writes(seconds(20), settings.clone()).0);
+    let task = first.host.spawn(call(1)).await.unwrap();
+    sleep(seconds(15)).await;
+    first.wire.cut();
+    // The next host has no place for it.
+    let mut limited = settings;
+    limited["rate"] = json!({"tool": "1/1h"});
+    let second = ground.host(writes(seconds(1), limited).0).host;
+    second.call(call(2)).await.result.unwrap();
+    second.run_tasks();
+    let sheet = ground.until(task.id(), Standing::Queued).await;
+    assert_eq!((sheet.record.effects, sheet.record.runs), (1, 2));
+    assert_eq!(second.tasks().cancel(task.id(), "bob").await.unwrap(), Some(Cancelled::Now));
+    let told = error(&task_of(&second, &task).await).await;
+    assert_eq!(told.kind, ErrorKind::OutcomeUnknown);
+    assert!(told.message.starts_with("bob has cancelled it after it may have had an effect"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cancelled_and_lost_its_host_behind_its_effect_is_unknown() {
+    let ground = Ground::default();
+    let desk = ground.host(writes(seconds(200), json!({})).0);
+    let task = desk.host.spawn(call(1)).await.unwrap();
+    sleep(seconds(110)).await;
+    assert_eq!(task.cancel().await.unwrap(), Some(Cancelled::Asked));
+    // It cannot say that it lives, and nobody else is there.
+    desk.wire.has_no_lease.store(true, SeqCst);
+    assert_eq!(error(&task).await.kind, ErrorKind::OutcomeUnknown);
+    let sheet = ground.sheet(task.id()).await;
+    assert_eq!((sheet.standing(), sheet.record.effects, sheet.record.runs), (Standing::Unknown, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cancelled_before_it_was_tried_again_behind_its_effect_is_unknown() {
+    let ground = Ground::default();
+    let fails = |_, attempt: toolpost_core::Attempt| async move {
+        crate::work::change(&attempt, "a").await?;
+        let kind = ErrorKind::ToolFailed { retryable: true };
+        Err(toolpost_core::CallError::new(kind, toolpost_core::Stage::Run, "not now").retry_after(seconds(20)))
+    };
+    let settings = json!({"idempotency": {"idempotent": true}});
+    let host = ground.host(tool(toolpost_core::EffectClass::Writes, settings, fails).0).host;
+    let task = host.spawn(call(1)).await.unwrap();
+    sleep(seconds(5)).await;
+    assert_eq!(task.cancel().await.unwrap(), Some(Cancelled::Asked));
+    assert_eq!(error(&task).await.kind, ErrorKind::OutcomeUnknown);
+    let record = ground.sheet(task.id()).await.record;
+    assert_eq!((record.effects, record.ended().unwrap().report()["effects"].as_array().unwrap().len()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,6 +68,7 @@ pub(crate) fn record(number: u32, now: u64) -> Record {
         effects: 0,
         again: true,
         cancel: None,
+        refused_ms: None,
         under: None,
         started_ms: None,
         changed_ms: now,
@@ -159,7 +160,7 @@ pub(crate) async fn what_was_filed_is_had_back_to_the_last_bit(store: Store) {
         let mut next = running(&before, "h", 1 << 62);
         next.version = before.version + 1;
         (next.cancel, next.under, next.lost, next.again) = (cancel.clone(), Some("v2".into()), 2, false);
-        next.effects = 3;
+        (next.effects, next.refused_ms) = (3, Some(now + 9));
         assert!(swap(&store, &before, &next).await);
         assert_eq!(get(&store, 1).await.unwrap(), next);
         let over = ended(&next, how, now + 1_000_000);

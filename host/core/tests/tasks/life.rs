@@ -220,6 +220,39 @@ async fn a_task_that_is_turned_away_waits_and_is_tried_again_but_not_for_ever() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_long_a_task_may_be_turned_away_counts_from_the_first_time() {
+    let ground = Ground::with(json!({"wait": "1m", "parallel": 1}));
+    let act = |_, attempt: toolpost_core::Attempt| async move {
+        let n = attempt.call.arguments["n"].clone();
+        sleep(seconds(n.as_u64().unwrap())).await;
+        Ok(n)
+    };
+    let host = ground.host(tool(EffectClass::Reads, json!({"rate": {"tool": "1/220s"}}), act).0).host;
+    let long = host.spawn(call(200)).await.unwrap();
+    let late = host.spawn(call(1)).await.unwrap();
+    assert_eq!(answer(&long).await, 200);
+    // It is turned away for the first time here, and has waited for longer than a minute.
+    sleep(seconds(1)).await;
+    let record = ground.sheet(late.id()).await.record;
+    assert_eq!((record.standing(false, false), record.runs), (Standing::Queued, 1));
+    assert_eq!(answer(&late).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_says_itself_that_it_was_cancelled_has_ended() {
+    for class in [EffectClass::Reads, EffectClass::Writes] {
+        let ground = Ground::default();
+        let gives_up = |_, _| async { Err(CallError::new(ErrorKind::Cancelled, Stage::Run, "the other side gave up")) };
+        let (tool, runs) = tool(class, json!({}), gives_up);
+        let host = ground.host(tool).host;
+        let task = host.spawn(call(1)).await.unwrap();
+        sleep(seconds(10)).await;
+        assert_eq!((ground.standing(task.id()).await, runs.load(SeqCst)), (Standing::Cancelled, 1));
+        assert_eq!(error(&task).await.message, "the other side gave up");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_a_call_so_long_gets_its_outcome_or_its_task() {
     let ground = Ground::default();
     let host = ground.host(reads(seconds(10))).host;

@@ -9,7 +9,7 @@ use toolpost_core::guard::replay::{Ledger, Memory as Keys};
 use toolpost_core::task::{How, Standing};
 use toolpost_core::{Attempt, Call, CallError, EffectClass, ErrorKind, Stage, Tool};
 
-use crate::work::{Desk, Ground, answer, call, change, ended, error, reads, seconds, tool, writes};
+use crate::work::{Desk, Ground, answer, call, change, ended, error, reads, seconds, task_of, tool, writes};
 
 /// Behind the lease of a host that says nothing any more.
 const GONE: u64 = 40;
@@ -27,8 +27,7 @@ async fn begun(ground: &Ground, tool: Tool, call: Call, lives: u64) -> (Desk, to
 /// The same task, in the hands of another host.
 async fn taken(desk: &Desk, task: &toolpost_core::Task) -> toolpost_core::Task {
     desk.host.run_tasks();
-    let caller = toolpost_core::Caller::named("ann");
-    desk.host.task(task.id(), &caller).await.unwrap().expect("it is there")
+    task_of(&desk.host, task).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,6 +111,29 @@ async fn a_host_that_has_lost_its_tasks_stops_them() {
     first.wire.mend();
     sleep(seconds(3)).await;
     assert_eq!((first.host.tasks().in_use(), second.host.tasks().in_use()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lost_its_host_is_run_again_however_long_ago_it_was_filed() {
+    let ground = Ground::with(json!({"wait": "1m", "reruns": 2}));
+    let (tool, changed) = writes(seconds(400), json!({}));
+    let desk = ground.host(tool);
+    let task = desk.host.spawn(call(1)).await.unwrap();
+    let loses = async || {
+        ground.until(task.id(), Standing::Running).await;
+        sleep(seconds(100)).await;
+        desk.wire.has_no_lease.store(true, SeqCst);
+        sleep(seconds(60)).await;
+        desk.wire.has_no_lease.store(false, SeqCst);
+    };
+    loses().await;
+    let record = ground.until(task.id(), Standing::Running).await.record;
+    assert_eq!((record.runs, record.lost), (2, 1));
+    // But not for ever.
+    loses().await;
+    loses().await;
+    assert!(error(&task).await.message.starts_with("its host went away 3 times while it ran"));
+    assert_eq!(changed.load(SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,10 +225,6 @@ async fn a_ledger_that_has_forgotten_what_its_task_did_does_not_have_it_done_twi
         assert_eq!(error(&task_of(&host, &task).await).await.kind, ErrorKind::OutcomeUnknown);
         assert_eq!(again.load(SeqCst), 0);
     }
-}
-
-async fn task_of(host: &toolpost_core::Host, task: &toolpost_core::Task) -> toolpost_core::Task {
-    host.task(task.id(), &toolpost_core::Caller::named("ann")).await.unwrap().expect("it is there")
 }
 
 #[tokio::test(start_paused = true)]

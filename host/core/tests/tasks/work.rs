@@ -33,6 +33,8 @@ pub(crate) struct Wire {
     cut_tasks: AtomicBool,
     mended: Notify,
     pub(crate) is_failing: AtomicBool,
+    /// It cannot say that it lives, and everything else.
+    pub(crate) has_no_lease: AtomicBool,
     pub(crate) says: AtomicU32,
     pub(crate) touches: AtomicU32,
 }
@@ -40,8 +42,9 @@ pub(crate) struct Wire {
 impl Wire {
     fn to(Ground { tasks, keys, .. }: &Ground) -> Arc<Self> {
         let (cut, cut_tasks, mended) = (AtomicBool::new(false), AtomicBool::new(false), Notify::new());
-        let (is_failing, says, touches) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
-        Arc::new(Wire { store: tasks.clone(), keys: keys.clone(), cut, cut_tasks, mended, is_failing, says, touches })
+        let (is_failing, has_no_lease) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (says, touches, store, keys) = (AtomicU32::new(0), AtomicU32::new(0), tasks.clone(), keys.clone());
+        Arc::new(Wire { store, keys, cut, cut_tasks, mended, is_failing, has_no_lease, says, touches })
     }
 
     pub(crate) fn cut(&self) {
@@ -144,6 +147,9 @@ impl TaskStore for Wire {
         self.through(async move { self.store.look(looking).await }.boxed())
     }
     fn renew<'a>(&'a self, host: &'a HostId, lease: Duration) -> BoxFuture<'a, Result<(), TaskFailure>> {
+        if self.has_no_lease.load(SeqCst) {
+            return std::future::ready(Err(TaskFailure::new("the disk is full"))).boxed();
+        }
         self.through(self.store.renew(host, lease))
     }
     fn leave<'a>(&'a self, host: &'a HostId) -> BoxFuture<'a, Result<(), TaskFailure>> {
@@ -267,6 +273,11 @@ pub(crate) async fn change(attempt: &Attempt, target: &str) -> Result<(), CallEr
 
 pub(crate) fn call(n: u64) -> Call {
     Call::new("work", json!({"n": n})).by(Caller::named("ann"))
+}
+
+/// The same task, by way of that host.
+pub(crate) async fn task_of(host: &Host, task: &Task) -> Task {
+    host.task(task.id(), &Caller::named("ann")).await.unwrap().expect("it is there")
 }
 
 pub(crate) async fn ended(task: &Task) -> Ended {

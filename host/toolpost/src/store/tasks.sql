@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     again INTEGER NOT NULL,
     cancel_by TEXT,
     cancel_ms INTEGER,
+    refused_ms INTEGER,
     under TEXT,
     started_ms INTEGER,
     changed_ms INTEGER NOT NULL,

@@ -22,7 +22,7 @@ type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteAr
 /// What changes of a record, as columns.
 pub(super) const CHANGING: &str = "version = ?2, fence = ?3, state = ?4, due_ms = ?5, host = ?6, runs = ?7, lost = ?8, \
      effects = ?9, again = ?10, cancel_by = ?11, cancel_ms = ?12, under = ?13, started_ms = ?14, changed_ms = ?15, \
-     expires_ms = ?16, result = ?17, report = ?18";
+     expires_ms = ?16, result = ?17, report = ?18, refused_ms = ?19";
 
 /// A statement with the id and the columns of [`CHANGING`].
 pub(super) fn bound<'q>(statement: Statement<'q>, record: &'q Record) -> Statement<'q> {
@@ -52,6 +52,7 @@ pub(super) fn bound<'q>(statement: Statement<'q>, record: &'q Record) -> Stateme
         .bind(record.expires_ms.map(signed))
         .bind(texts.map(|(result, _)| result))
         .bind(texts.map(|(_, report)| report))
+        .bind(record.refused_ms.map(signed))
 }
 
 /// The record of a row; without its texts, it is only the fact that it has ended.
@@ -85,6 +86,7 @@ pub(super) fn record(row: &SqliteRow, has_texts: bool) -> Result<Record, StoreEr
         effects: row.try_get("effects")?,
         again: row.try_get("again")?,
         cancel,
+        refused_ms: perhaps("refused_ms")?,
         under: row.try_get::<Option<&str>, _>("under")?.map(Arc::from),
         started_ms: perhaps("started_ms")?,
         changed_ms: number("changed_ms")?,

@@ -77,10 +77,10 @@ async fn file(write: &mut Write, record: &Record, sealed: &[u8], room: Room, byt
     let rest = serde_json::to_string(&rest).map_err(|error| StoreError(error.into()))?;
     let insert = sqlx::query(
         "INSERT INTO tasks (id, version, fence, state, due_ms, host, runs, lost, effects, again, cancel_by, cancel_ms, \
-         under, started_ms, changed_ms, expires_ms, result, report, scope, filed_under, tool, caller, caller_rest, call, \
-         traceparent, shown, created_ms, asked) \
+         under, started_ms, changed_ms, expires_ms, result, report, refused_ms, scope, filed_under, tool, caller, \
+         caller_rest, call, traceparent, shown, created_ms, asked) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
     );
     let insert = row::bound(insert, record).bind(&*request.scope).bind(&*request.under).bind(&request.tool);
     let insert = insert.bind(&request.caller.id).bind(rest).bind(request.call.as_str()).bind(&request.traceparent);
@@ -128,9 +128,9 @@ async fn swap(write: &mut Write, id: &TaskId, expected: u64, new: &Record) -> Ma
     // The columns on the right are those of before.
     let text = format!(
         "UPDATE tasks SET {CHANGING}, progress = CASE WHEN fence = ?3 THEN progress END, \
-         question = CASE WHEN fence = ?3 AND NOT ?19 THEN question END, \
+         question = CASE WHEN fence = ?3 AND NOT ?20 THEN question END, \
          dropped_bytes = CASE WHEN fence = ?3 THEN dropped_bytes ELSE 0 END, \
-         asked = CASE WHEN NOT ?19 THEN asked END WHERE id = ?1 AND version = ?20"
+         asked = CASE WHEN NOT ?20 THEN asked END WHERE id = ?1 AND version = ?21"
     );
     let update = row::bound(sqlx::query(sqlx::AssertSqlSafe(text)), new).bind(is_over).bind(signed(expected));
     let is_made = update.execute(&mut **write).await?.rows_affected() == 1;
