@@ -376,6 +376,41 @@ fn a_host_with_nothing_to_do_ends_and_there_is_never_more_than_one() {
 }
 
 #[test]
+fn a_row_that_somebody_else_wrote_starts_no_host() {
+    let folder = Folder::new(SETTINGS);
+    // A row as any other, by whoever can write to the database.
+    let elsewhere = Folder::new("");
+    let settings = elsewhere.path().join("toolpost.toml");
+    let options = ["--config".to_owned(), settings.display().to_string()];
+    let way = serde_json::json!({"folder": elsewhere.path(), "options": options}).to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let store = std::sync::Arc::new(toolpost::Store::at(folder.path().join("kept")));
+    let table = std::sync::Arc::new(toolpost::store::tasks::TaskTable::new(store));
+    let settings = toolpost::Settings::read(&folder.path().join("toolpost.toml")).expect("settings");
+    let builder = toolpost::Builder::new().settings(settings).task_scope(way.clone());
+    let forged = runtime.block_on(async {
+        let host = builder.build().await.expect("a host");
+        let host = host.with_tasks(std::sync::Arc::new(toolpost::Tasks::new(table).made_by(way, "")));
+        host.file(toolpost::Call::new("nap_nap", serde_json::json!({"ms": 1}))).await.expect("it is filed").to_string()
+    });
+    assert_eq!(folder.json(&["task", "show", &forged])["task"]["state"], "queued");
+    assert_eq!(folder.run(&["task", "wait", &forged, "--timeout", "1s"]).status.code(), Some(3));
+    assert!(std::fs::read_dir(folder.path().join("kept/hosts")).is_err(), "one was started");
+}
+
+#[test]
+fn a_folder_that_cannot_be_handed_on_to_a_host_is_told() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = Folder::new(SETTINGS);
+    let inner = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    std::fs::create_dir(&inner).expect("a folder");
+    let config = folder.path().join("toolpost.toml").display().to_string();
+    let output = toolpost(&inner, &["call", "--background", "nap_nap", "ms=1", "--config", &config]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(page(&output).contains("is no text, and cannot be handed on"), "{}", page(&output));
+}
+
+#[test]
 fn settings_that_cannot_be_read_are_told_to_the_one_who_waits() {
     let folder = Folder::new(SETTINGS);
     let task = folder.call(&["nap_nap", "ms=1500"]);

@@ -12,7 +12,7 @@ use toolpost::{Builder, Call, Caller, Loaded, Settings, Store, settings};
 
 use crate::exit::Stop;
 use crate::print;
-use crate::task::Launch;
+use crate::task::{self, Launch};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -242,12 +242,7 @@ impl LimitArgs {
 impl SourceArgs {
     /// How a host is started that is made of the same, wherever it stands.
     pub(crate) fn launch(&self, limits: &LimitArgs) -> Result<Launch, Stop> {
-        let whole = |file: &PathBuf| {
-            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-            file.into_os_string().into_string().map_err(|file| {
-                Stop::usage(format!("`{}` is no text, and cannot be handed on", file.to_string_lossy()))
-            })
-        };
+        let whole = |file: &PathBuf| task::text(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
         let mut options = Vec::new();
         if let Some(file) = self.config.file() {
             options.extend(["--config".to_owned(), whole(&file)?]);
@@ -256,7 +251,8 @@ impl SourceArgs {
             options.extend(["--tools".to_owned(), whole(file)?]);
         }
         options.extend(limits.options());
-        Launch::new(options)
+        let store = self.store()?;
+        Launch::new(&store, options)
     }
 
     /// The folder of what is kept.

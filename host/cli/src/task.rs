@@ -17,7 +17,7 @@ use toolpost::store::artifacts::Folder;
 use toolpost::store::tasks::TaskTable;
 use toolpost::{Store, TaskId, Tasks};
 
-pub(crate) use self::launch::Launch;
+pub(crate) use self::launch::{Launch, text};
 pub(crate) use self::wait::{Waited, Waiter, told};
 use crate::args::ConfigArgs;
 use crate::ask::who;
@@ -181,15 +181,14 @@ async fn list(args: ListArgs, config: &ConfigArgs, as_json: bool) -> Result<Exit
 
 async fn show(found: &Found, as_json: bool) -> Result<Exit, Stop> {
     let sheet = found.sheet().await?;
+    let launch = Launch::of_scope(&found.store, &sheet.record.request.scope)?;
     if as_json {
-        print::json(&json!({"ok": true, "task": sheet::of_sheet(&sheet)}))?;
+        print::json(&json!({"ok": true, "task": sheet::of_sheet(&sheet, launch.as_ref())}))?;
     } else {
-        sheet::page(&sheet)?;
+        sheet::page(&sheet, launch.as_ref())?;
     }
     // Whoever asks for it wants it to go on.
-    if let (Standing::Left | Standing::Queued, Some(launch)) =
-        (sheet.standing(), Launch::of_scope(&sheet.record.request.scope))
-    {
+    if let (Standing::Left | Standing::Queued, Some(launch)) = (sheet.standing(), launch) {
         launch.start(&found.store).await?;
     }
     Ok(Exit::Ok)

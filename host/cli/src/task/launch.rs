@@ -24,40 +24,49 @@ const START_TIME_MAX: Duration = Duration::from_secs(10);
 const LOG_BYTES_MAX: u64 = 1 << 20;
 const SHOWN_BYTES_MAX: u64 = 2 << 10;
 
-/// How a host is made: the folder that it stands in, and the options that it is started with. As text it is the scope of the
-/// tasks that it takes up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a host is made, and so the scope of the tasks that it takes up.
+#[derive(Clone, Debug)]
 pub(crate) struct Launch {
-    folder: PathBuf,
+    way: Way,
+    scope: String,
+}
+
+/// The folder that a host stands in, and the options that it is started with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Way {
+    folder: String,
     options: Vec<String>,
 }
 
 impl Launch {
-    pub(crate) fn new(options: Vec<String>) -> Result<Self, Stop> {
+    pub(crate) fn new(store: &Store, options: Vec<String>) -> Result<Self, Stop> {
         let folder = std::env::current_dir().map_err(|error| Stop::internal(format!("this folder: {error}")))?;
-        Ok(Launch { folder, options })
+        let way = Way { folder: text(folder)?, options };
+        let scope = store.scope_of(&serde_json::to_string(&way).map_err(Stop::internal)?)?;
+        Ok(Launch { way, scope })
     }
 
-    /// How hosts of these tasks are made; nothing where they belong to another program.
-    pub(crate) fn of_scope(scope: &str) -> Option<Self> {
-        serde_json::from_str(scope).ok()
+    /// How hosts of these tasks are made; nothing where they belong to another program, or were not filed by this store's.
+    pub(crate) fn of_scope(store: &Store, scope: &str) -> Result<Option<Self>, Stop> {
+        let way = store.way_of(scope)?.and_then(|way| serde_json::from_str(way).ok());
+        Ok(way.map(|way| Launch { way, scope: scope.to_owned() }))
     }
 
-    pub(crate) fn scope(&self) -> String {
-        // What was texts can be written.
-        serde_json::to_string(self).unwrap_or_default()
+    pub(crate) fn scope(&self) -> &str {
+        &self.scope
     }
 
     /// The version of the settings that they name, as they are now.
     pub(crate) fn version(&self) -> String {
-        let at = self.options.iter().position(|option| option == "--config");
-        let file = at.and_then(|at| self.options.get(at + 1)).map(|file| self.folder.join(file));
+        let Way { folder, options } = &self.way;
+        let at = options.iter().position(|option| option == "--config");
+        let file = at.and_then(|at| options.get(at + 1)).map(|file| Path::new(folder).join(file));
         file.map_or_else(String::new, |file| Settings::examine(&file).0.version().to_owned())
     }
 
     /// Takes the place of the one host, if it is free.
     pub(crate) fn place(&self, store: &Store) -> Result<Option<HostPlace>, Stop> {
-        Ok(store.take_place(&self.scope())?)
+        Ok(store.take_place(&self.scope)?)
     }
 
     /// Starts the host where there is none, and says whether it did. It stands on its own feet when this returns.
@@ -68,7 +77,7 @@ impl Launch {
         let failed = |error: &dyn std::fmt::Display| Stop::internal(format!("no host can be started: {error}"));
         let program = std::env::current_exe().map_err(|error| failed(&error))?;
         let mut command = Command::new(program);
-        command.args(["task-host", "-v"]).args(&self.options).current_dir(&self.folder);
+        command.args(["task-host", "-v"]).args(&self.way.options).current_dir(&self.way.folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.open_log(store)?);
         let mut child = command.spawn().map_err(|error| failed(&error))?;
         // It says so by a line, or by ending.
@@ -87,7 +96,7 @@ impl Launch {
 
     /// The file of what hosts have to say.
     pub(super) fn log(&self, store: &Store) -> PathBuf {
-        store.log_of_place(&self.scope())
+        store.log_of_place(&self.scope)
     }
 
     fn open_log(&self, store: &Store) -> Result<File, Stop> {
@@ -96,6 +105,13 @@ impl Launch {
         let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(log);
         opened.map_err(|error| Stop::internal(format!("the store: {error}")))
     }
+}
+
+/// A path that can be handed on.
+pub(crate) fn text(path: PathBuf) -> Result<String, Stop> {
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| Stop::usage(format!("`{}` is no text, and cannot be handed on", path.to_string_lossy())))
 }
 
 /// Keeps the end of a log that has become too long. Those who write to it append.

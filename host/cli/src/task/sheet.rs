@@ -73,7 +73,7 @@ pub(super) fn line(progress: &Progress) -> String {
 }
 
 /// All about a task, for a person.
-pub(super) fn page(sheet: &Sheet) -> Result<(), Stop> {
+pub(super) fn page(sheet: &Sheet, launch: Option<&Launch>) -> Result<(), Stop> {
     let Sheet { record, notes, now_ms, .. } = sheet;
     let (request, standing) = (&record.request, sheet.standing());
     let line = |name: &str, text: &str| print::out(format!("{name:<11}{text}"));
@@ -81,7 +81,7 @@ pub(super) fn page(sheet: &Sheet) -> Result<(), Stop> {
     line("task", request.id.as_str())?;
     line("state", &format!("{}: {}", standing.name(), meaning(standing)))?;
     if let Some(question) = sheet.question() {
-        line("", &format!("toolpost approvals show {question}"))?;
+        line("", &format!("toolpost approvals show {}", print::words(question)))?;
     }
     if let (Some(cancel), false) = (&record.cancel, standing == Standing::Cancelled) {
         line("", &format!("{} has asked it to end, at {}", print::words(&cancel.by), instant(cancel.at_ms)))?;
@@ -105,7 +105,7 @@ pub(super) fn page(sheet: &Sheet) -> Result<(), Stop> {
     if let Some(at) = record.expires_ms {
         line("forgotten", &format!("{} (in {})", instant(at), span(at.saturating_sub(*now_ms))))?;
     }
-    if let Some(words) = settings(record) {
+    if let Some(words) = settings(record, launch) {
         line("settings", words)?;
     }
     if let Some(progress) = &notes.progress {
@@ -151,14 +151,13 @@ fn partial(sheet: &Sheet) -> Result<(), Stop> {
 }
 
 /// What has become of the settings since.
-fn settings(record: &Record) -> Option<&'static str> {
+fn settings(record: &Record, launch: Option<&Launch>) -> Option<&'static str> {
     let (filed, ran) = (&*record.request.under, record.under.as_deref());
     match ran {
         Some(ran) if ran != filed => Some("it ran under other settings than those under which it was filed"),
         Some(_) => None,
         None => {
-            let launch = Launch::of_scope(&record.request.scope)?;
-            let now = launch.version();
+            let now = launch?.version();
             (now != filed).then_some("they have changed since it was filed; it runs under those that are there then")
         }
     }
@@ -191,7 +190,7 @@ pub(super) fn of_list(filed: &Filed) -> Value {
 }
 
 /// All about a task but what came of it, for a program.
-pub(super) fn of_sheet(sheet: &Sheet) -> Value {
+pub(super) fn of_sheet(sheet: &Sheet, launch: Option<&Launch>) -> Value {
     let Sheet { record, notes, .. } = sheet;
     let mut shown = of_record(record, sheet.standing());
     let effects: Vec<Value> = notes.effects.iter().map(|(run, effect)| json!({"run": run, "effect": effect})).collect();
@@ -202,7 +201,7 @@ pub(super) fn of_sheet(sheet: &Sheet) -> Value {
         shown.insert("effects_unlisted".into(), json!((record.effects as usize).saturating_sub(notes.effects.len())));
         shown.insert("partial".into(), json!(notes.partial));
         shown.insert("partial_dropped_bytes".into(), json!(notes.dropped_bytes));
-        shown.insert("settings".into(), json!(settings(record)));
+        shown.insert("settings".into(), json!(settings(record, launch)));
     }
     shown
 }

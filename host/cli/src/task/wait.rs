@@ -75,7 +75,7 @@ impl Waiter<'_> {
 
     /// Starts a host where there is none, and says when. One that was started and is not there any more has said why.
     async fn host_for(&self, sheet: &Sheet, started: Option<Instant>) -> Result<Option<Instant>, Stop> {
-        let Some(launch) = Launch::of_scope(&sheet.record.request.scope) else { return Ok(None) };
+        let Some(launch) = Launch::of_scope(self.store, &sheet.record.request.scope)? else { return Ok(None) };
         match started {
             None => Ok(launch.start(self.store).await?.then(Instant::now)),
             Some(at) if at.elapsed() < HOST_TIME_MAX => Ok(started),
@@ -114,7 +114,9 @@ impl Said {
         if question != self.question.as_ref() {
             self.question = question.cloned();
             if let Some(question) = question {
-                bar.suspend(|| print::note(format!("waiting for an answer: toolpost approvals show {question}")));
+                bar.suspend(|| {
+                    print::note(format!("waiting for an answer: toolpost approvals show {}", print::visible(question)))
+                });
             }
         }
         let words = notes.progress.as_ref().map_or_else(|| sheet.standing().name().to_owned(), line);

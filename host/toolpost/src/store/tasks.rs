@@ -17,8 +17,8 @@ use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use toolpost_core::task::store::{EFFECTS_MAX, LISTED_MAX};
 use toolpost_core::task::{
-    Asked, Filed, HostId, Listed, Look, Looking, Notes, Query, Record, Room, Seen, Standing, State, TaskFailure,
-    TaskId, TaskStore, Touch, Words,
+    Asked, HostId, Listed, Look, Looking, Notes, Query, Record, Room, Seen, Standing, State, TaskFailure, TaskId,
+    TaskStore, Touch, Words,
 };
 
 use self::alive::Alive;
@@ -149,12 +149,11 @@ impl TaskTable {
         let rows = rows.bind(now).bind(&query.caller).bind(&query.tool).bind(&query.digits);
         let rows = rows.bind(query.standing.map(Standing::name)).bind(gone).bind(limit);
         for row in rows.fetch_all(self.store.tasks().await?.read()).await? {
-            listed.tasks.push(Filed {
-                record: Arc::new(row::record(&row, false)?),
-                is_gone: row.try_get::<Option<bool>, _>("is_gone")?.unwrap_or_default(),
-                progress: row::progress(&row)?,
-                question: row.try_get("question")?,
-            });
+            match row::filed(&row) {
+                Ok(filed) => listed.tasks.push(filed),
+                // The others can be listed all the same.
+                Err(error) => tracing::warn!(%error, id = row.try_get("id").unwrap_or("?"), "a task cannot be read"),
+            }
         }
         Ok(listed)
     }
@@ -165,29 +164,33 @@ impl TaskTable {
         gone.retain(|gone| gone != host.as_str());
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         let reader = self.store.tasks().await?.read();
+        // A row with an id that is none takes no place of those that can be taken up.
+        let any = format!("task_{}", "[0-9a-f]".repeat(32));
         // They have waited for longest. Mostly there are none, and those that are queued stand in order.
         let mut ready = match gone.is_empty() {
             true => Vec::new(),
             false => {
                 let left = sqlx::query(
                     "SELECT id FROM tasks WHERE state = 1 AND scope = ? AND host IN (SELECT value FROM json_each(?)) \
-                     ORDER BY changed_ms, number LIMIT ?",
+                     AND id GLOB ? ORDER BY changed_ms, number LIMIT ?",
                 );
                 let gone = serde_json::to_string(&gone).map_err(|error| StoreError(error.into()))?;
-                left.bind(&**scope).bind(gone).bind(limit).fetch_all(reader).await?
+                left.bind(&**scope).bind(gone).bind(&any).bind(limit).fetch_all(reader).await?
             }
         };
         let queued = sqlx::query(
-            "SELECT id FROM tasks WHERE state = 0 AND scope = ? AND due_ms <= ? ORDER BY due_ms, number LIMIT ?",
+            "SELECT id FROM tasks WHERE state = 0 AND scope = ? AND due_ms <= ? AND id GLOB ? \
+             ORDER BY due_ms, number LIMIT ?",
         );
         let room = limit.saturating_sub(i64::try_from(ready.len()).unwrap_or(i64::MAX));
-        ready.extend(queued.bind(&**scope).bind(now_ms()).bind(room).fetch_all(reader).await?);
-        let own = sqlx::query("SELECT id, cancel_by FROM tasks WHERE scope = ? AND state = 1 AND host = ?");
-        let own = own.bind(&**scope).bind(host.as_str()).fetch_all(reader).await?;
+        ready.extend(queued.bind(&**scope).bind(now_ms()).bind(&any).bind(room).fetch_all(reader).await?);
+        let own =
+            sqlx::query("SELECT id, cancel_by FROM tasks WHERE scope = ? AND state = 1 AND host = ? AND id GLOB ?");
+        let own = own.bind(&**scope).bind(host.as_str()).bind(&any).fetch_all(reader).await?;
         let next = sqlx::query_scalar::<_, Option<i64>>(
-            "SELECT min(due_ms) FROM tasks WHERE scope = ? AND state = 0 AND due_ms > ?",
+            "SELECT min(due_ms) FROM tasks WHERE scope = ? AND state = 0 AND due_ms > ? AND id GLOB ?",
         );
-        let next = next.bind(&**scope).bind(now_ms()).fetch_one(reader).await?;
+        let next = next.bind(&**scope).bind(now_ms()).bind(&any).fetch_one(reader).await?;
         let mut look = Look { next_ms: next.map(unsigned), ..Look::default() };
         for row in &ready {
             look.ready.push(row::id(row)?);

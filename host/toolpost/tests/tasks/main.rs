@@ -153,15 +153,75 @@ async fn a_database_that_is_full_takes_no_more_tasks_and_ends_what_it_has() {
     assert!(store.swap(&begun.request.id, begun.version, Some(Arc::new(back))).await.unwrap());
 }
 
+/// Writes to the rows of the folder, as somebody may who does not know this store.
+async fn written(folder: &TempDir, sql: &'static str) {
+    let open = Store::at(folder.path());
+    let mut write = open.tasks().await.unwrap().write().await.unwrap();
+    sqlx::query(sql).execute(&mut *write).await.unwrap();
+    write.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_keep_nobody_from_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = table(&folder);
+    for number in 1..=8 {
+        let filed = conformance::record(number, 1);
+        assert!(store.file(Arc::new(filed), asked("{}"), ROOM).await.unwrap());
+    }
+    written(&folder, "UPDATE tasks SET id = 'task_' || number WHERE number <= 3").await;
+    written(&folder, "UPDATE tasks SET progress = '{' WHERE number = 4").await;
+    written(&folder, "UPDATE tasks SET caller_rest = 'x' WHERE number = 5").await;
+    let query = toolpost::core::task::Query { limit: 100, ..Default::default() };
+    let listed = store.list(&query).await.unwrap().tasks;
+    let ids: Vec<_> = listed.iter().map(|filed| filed.record.request.id.clone()).collect();
+    assert_eq!(ids, [8, 7, 6].map(conformance::id));
+    let looking = Looking { host: host("h"), scope: "here".into(), limit: 2 };
+    assert_eq!(store.look(&looking).await.unwrap().ready, [4, 5].map(conformance::id));
+}
+
+#[tokio::test]
+async fn what_is_too_old_leaves_the_disk_also_where_nothing_more_is_filed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = table(&folder);
+    for number in 1..=40 {
+        running(&store, number, "h").await;
+    }
+    written(&folder, "INSERT INTO task_effects SELECT id, 1, 0, '{}' FROM tasks").await;
+    written(&folder, "UPDATE tasks SET state = 2, host = NULL, expires_ms = 1").await;
+    store.renew(&host("h"), Duration::from_secs(30)).await.unwrap();
+    for table in ["SELECT count(*) FROM tasks", "SELECT count(*) FROM task_effects"] {
+        let open = Store::at(folder.path());
+        let left: i64 = sqlx::query_scalar(table).fetch_one(open.tasks().await.unwrap().read()).await.unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn how_a_host_is_made_is_believed_only_with_the_key_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    let scope = store.scope_of("a way").unwrap();
+    assert_eq!(store.way_of(&scope).unwrap(), Some("a way"));
+    assert_eq!(Store::at(folder.path()).scope_of("a way").unwrap(), scope);
+    let mark = scope.split(' ').next().unwrap();
+    let cut = &mark[..62];
+    let others = ["a way", "", " a way", "zz a way", "é a way"].map(str::to_owned);
+    for other in
+        others.into_iter().chain([format!("{mark} another"), format!("{cut} a way"), format!("{scope}\nset s")])
+    {
+        assert_eq!(store.way_of(&other).unwrap(), None, "{other}");
+    }
+    std::fs::remove_file(folder.path().join("key")).unwrap();
+    assert_eq!(store.way_of(&scope).unwrap(), None);
+}
+
 #[tokio::test]
 async fn a_row_that_a_later_version_wrote_is_a_failure_and_not_no_task() {
     let folder = tempfile::tempdir().unwrap();
     let store = table(&folder);
     running(&store, 1, "h").await;
-    let open = Store::at(folder.path());
-    let mut write = open.tasks().await.unwrap().write().await.unwrap();
-    sqlx::query("UPDATE tasks SET state = 9").execute(&mut *write).await.unwrap();
-    write.commit().await.unwrap();
+    written(&folder, "UPDATE tasks SET state = 9").await;
     let failure = store.get(&conformance::id(1)).await.unwrap_err().to_string();
     assert!(failure.contains("the state 9, which only a later version knows"), "{failure}");
 }

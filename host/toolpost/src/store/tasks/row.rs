@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use toolpost_core::task::{CancelAsked, Ended, HostId, How, Progress, Record, Request, State, TaskId};
+use toolpost_core::task::{CancelAsked, Ended, Filed, HostId, How, Progress, Record, Request, State, TaskId};
 use toolpost_core::{CallId, Caller};
 
 use crate::store::StoreError;
@@ -91,6 +91,16 @@ pub(super) fn record(row: &SqliteRow, has_texts: bool) -> Result<Record, StoreEr
         started_ms: perhaps("started_ms")?,
         changed_ms: number("changed_ms")?,
         expires_ms: perhaps("expires_ms")?,
+    })
+}
+
+/// A task in a list.
+pub(super) fn filed(row: &SqliteRow) -> Result<Filed, StoreError> {
+    Ok(Filed {
+        record: Arc::new(record(row, false)?),
+        is_gone: row.try_get::<Option<bool>, _>("is_gone")?.unwrap_or_default(),
+        progress: progress(row)?,
+        question: row.try_get("question")?,
     })
 }
 

@@ -26,6 +26,9 @@ pub(super) enum Step {
     Leave { host: HostId },
 }
 
+/// And with each time that a host says that it lives.
+const EXPIRED_AT_ONCE_MAX: u32 = 256;
+
 type Write = SqliteTransaction<'static>;
 
 impl Change for Step {
@@ -51,6 +54,7 @@ impl Change for Step {
             Step::Renew { host, lease_ms } => {
                 let renew = sqlx::query("INSERT OR REPLACE INTO task_hosts (host, lease_ms) VALUES (?, ?)");
                 renew.bind(host.as_str()).bind(signed(*lease_ms)).execute(&mut **write).await?;
+                expire(write).await?;
                 Ok(true)
             }
             Step::Leave { host } => {
@@ -111,6 +115,17 @@ async fn make_room(write: &mut Write, kept_max: u64) -> Result<(), StoreError> {
         if gone.rows_affected() == 1 {
             forget(write, id).await?;
         }
+    }
+    Ok(())
+}
+
+/// What is too old goes, also where nothing more is filed.
+async fn expire(write: &mut Write) -> Result<(), StoreError> {
+    let old = "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE state > 1 AND expires_ms <= ? \
+               ORDER BY expires_ms LIMIT ?) RETURNING id";
+    let old = sqlx::query_scalar::<_, String>(old).bind(now_ms()).bind(EXPIRED_AT_ONCE_MAX);
+    for id in old.fetch_all(&mut **write).await? {
+        forget(write, &id).await?;
     }
     Ok(())
 }
