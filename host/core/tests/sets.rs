@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -11,7 +12,7 @@ use toolpost_core::catalog::{Selection, SetName, ToolSet};
 use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question};
 use toolpost_core::check::authorize::{Access, Pattern};
 use toolpost_core::guard::GuardSettings;
-use toolpost_core::{Call, Caller, Catalog, EffectClass, ErrorKind, Host, Native, Tool};
+use toolpost_core::{Call, Caller, Catalog, Effect, EffectClass, ErrorKind, Host, Native, Tool};
 
 fn guard(settings: Value) -> GuardSettings {
     serde_json::from_value(settings).unwrap()
@@ -211,6 +212,30 @@ async fn rules_and_budgets_are_those_of_the_host_also_when_it_is_changed_later()
     assert_eq!((names(&host), names(&session)), (vec!["e".into()], ["b", "c", "e"].map(String::from).into()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_host_that_stops_its_tasks_leaves_those_of_a_session_their_right_to_go_on() {
+    let writes = Native::new("write", "").effect(EffectClass::Writes).run(|attempt| async move {
+        for target in ["a", "b"] {
+            let class = EffectClass::Writes;
+            let effect = Effect { class, action: "files.write".into(), target: target.into(), detail: None };
+            attempt.pass(effect).await?.done();
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        Ok(json!("written"))
+    });
+    let host = Host::new(catalog([tool("a", "host")]));
+    let session = host.scoped(set("s", [writes])).unwrap();
+    let task = session.spawn(Call::new("write", json!({}))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(host.tasks().stop(Duration::from_secs(1)).await);
+    let ended = task.wait().await.unwrap().unwrap().result().unwrap();
+    assert_eq!(ended.map(|output| output.value).map_err(|error| error.kind), Ok(json!("written")));
+    // And it can be stopped itself, where it can wait for what it runs.
+    session.spawn(Call::new("write", json!({}))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!session.tasks().stop(Duration::from_secs(1)).await && session.tasks().stop(Duration::from_secs(60)).await);
+}
+
 #[tokio::test]
 async fn a_task_is_run_with_the_tools_that_it_was_made_with() {
     let host = Host::new(catalog([tool("a", "host")]));
@@ -223,7 +248,7 @@ async fn a_task_is_run_with_the_tools_that_it_was_made_with() {
     // Another host of the same store leaves it alone.
     let filed = session.file(Call::new("a", json!({}))).await.unwrap();
     host.run_tasks();
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let standing = |sheet: toolpost_core::task::Sheet| sheet.standing();
     assert_eq!(filed.look().await.unwrap().map(standing), Some(toolpost_core::task::Standing::Queued));
     session.run_tasks();

@@ -15,7 +15,7 @@ pub(super) enum Level {
 pub(super) struct Above {
     below: Host,
     set: ToolSet,
-    /// The tasks of its tools: only a host with the same ones takes them up.
+    /// The tasks of its tools: only a host with the same ones takes them up, and they are kept and stopped for themselves.
     tasks: Arc<Tasks>,
     /// The rooms, and those below of which they were made.
     made: RwLock<Option<(Arc<Rooms>, Arc<Rooms>)>>,

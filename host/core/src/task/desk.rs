@@ -139,11 +139,12 @@ impl Tasks {
         Tasks { scope: scope.into(), under: version.into(), ..self }
     }
 
-    /// The tasks of tools that a set of that name has brought along, in the same store.
+    /// The tasks of tools that a set of that name has brought along, in the same store. They have a lease of their own: whoever
+    /// gives one back, or loses it, knows what runs under it.
     pub(crate) fn of_set(&self, name: &str) -> Self {
         Tasks {
             book: self.book.clone(),
-            lease: self.lease.clone(),
+            lease: Arc::new(Lease::new(self.lease.span())),
             wake: Notify::new(),
             fewer: Notify::new(),
             ids: Ids::default(),
@@ -217,7 +218,7 @@ impl Tasks {
     /// # Cancel safety
     /// It only reads.
     pub async fn get(&self, id: &TaskId) -> Result<Option<Sheet>, TaskFailure> {
-        // What it said is read first: it is complete where it has ended.
+        // The record is read first: what it said is complete where that has ended.
         let Seen { record: Some(record), is_gone, now_ms } = in_time(self.book.0.get(id)).await? else {
             return Ok(None);
         };
@@ -298,7 +299,8 @@ impl Tasks {
     }
 
     /// Takes up no more tasks, and has those that run end as if their callers had gone away. They are not cancelled: what had
-    /// no effect is left to the next host. Waits for them, at most so long; says whether all have ended.
+    /// no effect is left to the next host. Waits for them, at most so long; says whether all have ended. Those of tools that a
+    /// session has brought along are stopped by way of the session's host.
     ///
     /// # Cancel safety
     /// Dropping the future stops the waiting, and nothing else.
