@@ -154,7 +154,7 @@ fn is_zero(number: &usize) -> bool {
 }
 
 /// About as many bytes as the value has as JSON text, without printing it.
-fn rough_size(value: &Value) -> u64 {
+pub(crate) fn rough_size(value: &Value) -> u64 {
     match value {
         Value::Null | Value::Bool(_) => 4,
         Value::Number(_) => 8,

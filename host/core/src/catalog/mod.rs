@@ -26,6 +26,7 @@ pub mod settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(crate) use self::accept::rough_size;
 pub use self::accept::{CastReport, accept};
 pub use self::cast::Cast;
 use self::grants::Grants;

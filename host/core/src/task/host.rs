@@ -105,8 +105,9 @@ impl Host {
     /// ```
     ///
     /// # Errors
-    /// The tool is not known to the caller, or the arguments do not fit it; [`ErrorKind::Busy`] where there are too many
-    /// tasks; [`ErrorKind::Internal`] where it cannot be written down.
+    /// The tool is not known to the caller, or the arguments do not fit it; [`ErrorKind::InvalidArguments`] also where the call
+    /// has what ends with its caller (`wanted`, `reader`, `parent`, `turn`); [`ErrorKind::Busy`] where there are too many tasks;
+    /// [`ErrorKind::Internal`] where it cannot be written down.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the task filed, or not.
@@ -179,6 +180,11 @@ impl Host {
             let why = format!("`{}` is called by a running tool, which has to wait for it", call.tool);
             return Err(CallError::new(ErrorKind::InvalidArguments, Stage::Accept, why));
         }
+        if let Some(what) = unkept(&call) {
+            let why = format!("a task cannot keep the `{what}` of its call, which ends with whoever made it");
+            let help = "make the call without it, and cancel the task, or wait for the call";
+            return Err(CallError::new(ErrorKind::InvalidArguments, Stage::Accept, why).with_help(help));
+        }
         let accepted = self.accepted(call)?;
         // A call that has to have a key and has none is refused here, and not later where nobody hears it.
         accepted.asks()?;
@@ -240,6 +246,18 @@ impl Drop for Telling<'_> {
     fn drop(&mut self) {
         self.task.tasks.line().told.remove(&self.task.id);
     }
+}
+
+/// What another process that takes the task up could not heed.
+fn unkept(call: &Call) -> Option<&'static str> {
+    let Call { wanted, reader, parent, turn, .. } = call;
+    let kept = [
+        ("wanted", wanted.is_always()),
+        ("reader", reader.is_none()),
+        ("parent", parent.is_none()),
+        ("turn", turn.is_none()),
+    ];
+    kept.into_iter().find(|(_, is_kept)| !is_kept).map(|(what, _)| what)
 }
 
 fn full(tasks: &Tasks) -> CallError {

@@ -1,6 +1,6 @@
 //! Tasks in memory: for a host of which nothing need survive.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,8 +14,12 @@ use super::store::{
     Asked, EFFECTS_MAX, Filed, LISTED_MAX, Listed, Look, Looking, Notes, Query, Room, Seen, TaskFailure, TaskStore,
     Touch, Words,
 };
+use crate::call::Arguments;
+use crate::catalog::rough_size;
+use crate::effect::Effect;
 
-/// The most that all tasks may take together: their arguments, what they say and what came of them, in bytes.
+/// The most that all tasks may take together before no more are filed: their arguments, what they say and do, and what came of
+/// them, in bytes.
 pub const BYTES_MAX: usize = 256 << 20;
 
 /// Tasks in memory.
@@ -23,6 +27,7 @@ pub const BYTES_MAX: usize = 256 << 20;
 pub struct Memory {
     /// The same instant on both clocks. From there on the one counts that tests can pause.
     epoch: (u64, Instant),
+    bytes_max: usize,
     tasks: Mutex<Kept>,
 }
 
@@ -43,8 +48,12 @@ struct Entry {
     notes: Notes,
     /// Its place among those that came in the same millisecond.
     came: u64,
-    /// The numbers of the effects and parts that are kept of the last run.
-    kept: (u32, u32),
+    /// The numbers of the effects that are kept of the last run, which may come in any order.
+    touched: BTreeSet<u32>,
+    /// The parts that are kept of the last run.
+    parts: u32,
+    /// What its arguments weigh.
+    asked_bytes: usize,
     bytes: usize,
 }
 
@@ -52,11 +61,17 @@ impl Default for Memory {
     fn default() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        Memory { epoch: (now, Instant::now()), tasks: Mutex::default() }
+        Memory { epoch: (now, Instant::now()), bytes_max: BYTES_MAX, tasks: Mutex::default() }
     }
 }
 
 impl Memory {
+    /// Sets what all tasks may take together before no more are filed, in bytes; [`BYTES_MAX`] without it.
+    #[must_use]
+    pub fn holding(self, bytes_max: usize) -> Self {
+        Memory { bytes_max, ..self }
+    }
+
     fn now(&self) -> u64 {
         let (epoch, instant) = self.epoch;
         epoch.saturating_add(u64::try_from(instant.elapsed().as_millis()).unwrap_or(u64::MAX))
@@ -105,16 +120,17 @@ impl Kept {
         }
     }
 
-    fn file(&mut self, record: Arc<Record>, asked: Asked, room: Room, now: u64) -> bool {
+    fn file(&mut self, record: Arc<Record>, asked: Asked, room: Room, bytes_max: usize, now: u64) -> bool {
         self.make_room(room.kept_max, now);
         let waiting = self.by_id.len() - self.over.len();
-        if waiting as u64 >= room.waiting_max || self.bytes >= BYTES_MAX {
+        if waiting as u64 >= room.waiting_max || self.bytes >= bytes_max {
             return false;
         }
         let id = record.request.id.clone();
         self.came += 1;
-        let (notes, came) = (Notes::default(), self.came);
-        let entry = Entry { record, asked: Some(asked), notes, came, kept: (0, 0), bytes: 0 };
+        let (notes, came, asked_bytes) = (Notes::default(), self.came, weight_of(&asked));
+        let (touched, asked) = (BTreeSet::new(), Some(asked));
+        let entry = Entry { record, asked, notes, came, touched, parts: 0, asked_bytes, bytes: 0 };
         self.by_id.insert(id.clone(), entry);
         self.weigh(&id);
         true
@@ -131,10 +147,12 @@ impl Kept {
         let before = std::mem::replace(&mut entry.record, record.clone());
         if before.fence != record.fence {
             entry.notes = Notes { effects: std::mem::take(&mut entry.notes.effects), ..Notes::default() };
-            entry.kept = (0, 0);
+            entry.touched.clear();
+            entry.parts = 0;
         }
         if record.ended().is_some() {
-            (entry.asked, entry.notes.question) = (None, None);
+            (entry.asked, entry.notes.question, entry.asked_bytes) = (None, None, 0);
+            entry.touched.clear();
         }
         if let Some(expires) = before.expires_ms {
             self.over.remove(&(expires, id.clone()));
@@ -148,16 +166,19 @@ impl Kept {
 
     fn touch(&mut self, touch: Touch) -> bool {
         let Some(entry) = self.by_id.get_mut(&touch.id).filter(|entry| entry.is_of(touch.fence)) else { return false };
-        if touch.number < entry.kept.0 {
+        // What is beyond the list is not told here.
+        if entry.touched.len() >= EFFECTS_MAX || !entry.touched.insert(touch.number) {
             return true;
         }
         let record = Arc::make_mut(&mut entry.record);
         record.version = touch.version;
         record.effects = record.effects.saturating_add(1);
         record.again &= touch.again;
-        entry.kept.0 = touch.number + 1;
-        if entry.notes.effects.len() < EFFECTS_MAX {
-            entry.notes.effects.push((record.runs, touch.effect));
+        let listed = &mut entry.notes.effects;
+        if listed.len() < EFFECTS_MAX {
+            let before = listed.iter().take_while(|(run, _)| *run < record.runs).count();
+            let place = before + entry.touched.range(..touch.number).count();
+            listed.insert(place.min(listed.len()), (record.runs, touch.effect));
         }
         self.weigh(&touch.id);
         true
@@ -167,9 +188,9 @@ impl Kept {
         let Some(entry) = self.by_id.get_mut(&words.id).filter(|entry| entry.is_of(words.fence)) else { return false };
         entry.notes.progress = words.progress.or(entry.notes.progress.take());
         entry.notes.question = words.question.unwrap_or(entry.notes.question.take());
-        if let Some(part) = words.part.filter(|part| part.number >= entry.kept.1) {
+        if let Some(part) = words.part.filter(|part| part.number >= entry.parts) {
             entry.notes.partial.push_str(&part.text);
-            entry.kept.1 = part.number + 1;
+            entry.parts = part.number + 1;
         }
         entry.notes.dropped_bytes = entry.notes.dropped_bytes.max(words.dropped_bytes);
         self.weigh(&words.id);
@@ -216,14 +237,23 @@ impl Entry {
     /// About how many bytes it takes.
     fn weight(&self) -> usize {
         const FIXED: usize = 1 << 10;
-        let asked = self.asked.as_ref().map_or(0, |asked| match &asked.arguments {
-            crate::Arguments::Text(text) => text.len(),
-            crate::Arguments::Value(_) => self.record.request.shown.len() * 2,
-        });
         let ended = self.record.ended().map_or(0, |ended| ended.texts().0.len() + ended.texts().1.len());
-        let effects: usize = self.notes.effects.iter().map(|(_, effect)| effect.target.len() + 100).sum();
-        FIXED + asked + ended + effects + self.notes.partial.len() + self.record.request.shown.len()
+        let effects: usize = self.notes.effects.iter().map(|(_, effect)| weight_of_effect(effect)).sum();
+        FIXED + self.asked_bytes + ended + effects + self.notes.partial.len() + self.record.request.shown.len()
     }
+}
+
+fn weight_of(asked: &Asked) -> usize {
+    let key = asked.idempotency_key.as_ref().map_or(0, String::len);
+    key + match &asked.arguments {
+        Arguments::Text(text) => text.len(),
+        Arguments::Value(value) => usize::try_from(rough_size(value)).unwrap_or(usize::MAX),
+    }
+}
+
+fn weight_of_effect(effect: &Effect) -> usize {
+    let Effect { action, target, detail, .. } = effect;
+    action.len() + target.len() + detail.as_ref().map_or(0, String::len) + 100
 }
 
 impl TaskStore for Memory {
@@ -232,7 +262,7 @@ impl TaskStore for Memory {
     }
 
     fn file(&self, record: Arc<Record>, asked: Asked, room: Room) -> BoxFuture<'_, Result<bool, TaskFailure>> {
-        self.write(move |tasks, now| tasks.file(record, asked, room, now))
+        self.write(move |tasks, now| tasks.file(record, asked, room, self.bytes_max, now))
     }
 
     fn asked<'a>(&'a self, id: &'a TaskId) -> BoxFuture<'a, Result<Option<Asked>, TaskFailure>> {

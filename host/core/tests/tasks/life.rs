@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use toolpost_core::call::Wanted;
 use toolpost_core::check::approve::rules::Rule;
 use toolpost_core::check::approve::{Answer, Approval, Approver, Choice, Pass, Question, Rules};
 use toolpost_core::task::{How, Progress, Query, Standing};
 use toolpost_core::{
-    Call, CallError, CallOrTask, Caller, Catalog, EffectClass, ErrorKind, Host, Native, Secret, Stage, TaskId,
+    Call, CallError, CallId, CallOrTask, Caller, Catalog, EffectClass, ErrorKind, Host, Native, Secret, Stage, TaskId,
 };
 
 use crate::work::{Ground, answer, call, change, ended, error, reads, seconds, tool, writes};
@@ -69,6 +71,31 @@ async fn what_cannot_be_called_is_refused_at_once_and_not_filed() {
     ];
     for (call, kind) in refused {
         assert_eq!(host.spawn(call).await.unwrap_err().kind, kind);
+    }
+    let all = Query { limit: 10, ..Query::default() };
+    assert!(host.tasks().list(&all).await.unwrap().tasks.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_task_cannot_keep_is_refused_and_not_left_out() {
+    let ground = Ground::default();
+    let host = ground.host(reads(seconds(1))).host;
+    let until = Some(Instant::now() + seconds(5));
+    let calls: [(&str, Call); 3] = [
+        ("wanted", Call { wanted: Wanted { until, unless: None }, ..call(1) }),
+        ("wanted", Call { wanted: Wanted { until: None, unless: Some(CancellationToken::new()) }, ..call(1) }),
+        ("parent", Call { parent: Some(CallId::fresh()), ..call(1) }),
+    ];
+    for (what, call) in calls {
+        let refused = [
+            host.spawn(call.clone()).await.unwrap_err(),
+            host.file(call.clone()).await.unwrap_err(),
+            host.call_or_task(call, seconds(60)).await.unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!((error.kind, error.stage), (ErrorKind::InvalidArguments, Stage::Accept));
+            assert!(error.message.starts_with(&format!("a task cannot keep the `{what}` of its call")), "{error}");
+        }
     }
     let all = Query { limit: 10, ..Query::default() };
     assert!(host.tasks().list(&all).await.unwrap().tasks.is_empty());

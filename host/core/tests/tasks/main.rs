@@ -5,6 +5,7 @@ mod cancelling;
 mod chaos;
 mod conformance;
 mod life;
+mod room;
 mod taking_over;
 mod work;
 
