@@ -223,7 +223,7 @@ impl Attempts {
         if result.is_ok() && retry.max_attempts > 1 {
             latencies.succeeded(begun.attempt.took());
         }
-        self.deadline = self.deadline.later_by(begun.attempt.clock.stood());
+        self.deadline = self.deadline.later_by(begun.attempt.clock.stood(), &self.call.call);
         let fence = begun.end(&result, &mut self.trail);
         (result, fence)
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::call::Call;
 use crate::clock::Clock;
+use crate::inside::Inside;
 use crate::tell::{CallError, ErrorKind, Stage};
 
 /// When a call is over.
@@ -12,8 +14,6 @@ use crate::tell::{CallError, ErrorKind, Stage};
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
     whose: Whose,
-    /// When it is over in any case, also where somebody was asked meanwhile; and whose word that is.
-    last: Option<(Instant, Whose)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,33 +30,33 @@ impl Deadline {
     /// That of a call which began then and has so much time; never later than that of the attempt around it, and than its
     /// caller wants.
     pub(crate) fn new(began: Instant, limit: Duration, around: Option<&Clock>, until: Option<Instant>) -> Self {
-        let earlier = |one: (Instant, Whose), other: (Instant, Whose)| if other.0 < one.0 { other } else { one };
-        let lasts = [around.and_then(Clock::until).map(|at| (at, Whose::Around)), until.map(|at| (at, Whose::Caller))];
-        let last = lasts.into_iter().flatten().reduce(earlier);
-        let own = (after(began, limit), Whose::Own(limit));
-        let around = around.map(|clock| (clock.deadline(), Whose::Around));
-        let (at, whose) = around.into_iter().chain(last).fold(own, earlier);
-        Deadline { at, whose, last }
+        let own = Deadline { at: after(began, limit), whose: Whose::Own(limit) };
+        let last = Deadline::last(around, until);
+        let around = around.map(|clock| Deadline { at: clock.deadline(), whose: Whose::Around });
+        around.into_iter().chain(last).fold(own, Deadline::earlier)
+    }
+
+    /// When a call is over in any case, also where somebody was asked meanwhile.
+    fn last(around: Option<&Clock>, until: Option<Instant>) -> Option<Self> {
+        let around = around.and_then(Clock::until).map(|at| Deadline { at, whose: Whose::Around });
+        around.into_iter().chain(until.map(Deadline::of_caller)).reduce(Deadline::earlier)
+    }
+
+    fn earlier(self, other: Self) -> Self {
+        if other.at < self.at { other } else { self }
     }
 
     /// That which a caller has given its call.
     pub(crate) fn of_caller(at: Instant) -> Self {
-        Deadline { at, whose: Whose::Caller, last: Some((at, Whose::Caller)) }
+        Deadline { at, whose: Whose::Caller }
     }
 
-    /// When it is over in any case.
-    pub(crate) fn last(&self) -> Option<Instant> {
-        self.last.map(|(at, _)| at)
-    }
-
-    /// The same, after a clock has stood still for so long.
+    /// That of the same call after its clock has stood still for so long.
     #[must_use]
-    pub(crate) fn later_by(self, stood: Duration) -> Self {
-        let at = self.at + stood;
-        match self.last {
-            Some((last, whose)) if last <= at => Deadline { at: last, whose, ..self },
-            _ => Deadline { at, ..self },
-        }
+    pub(crate) fn later_by(self, stood: Duration, call: &Call) -> Self {
+        let later = Deadline { at: self.at + stood, ..self };
+        let around = call.inside.as_ref().map(Inside::clock);
+        Deadline::last(around, call.wanted.until).into_iter().fold(later, Deadline::earlier)
     }
 
     /// The error when it has passed, from what had not happened by then.

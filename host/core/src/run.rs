@@ -25,7 +25,6 @@ use crate::batch::Ways;
 use crate::call::{AcceptedCall, CallerKey, PermittedCall};
 use crate::catalog::grants::{Piece, Template};
 use crate::clock::Clock;
-use crate::deadline::{Deadline, after};
 use crate::effect::{Gate, Intent, Passage};
 use crate::guard::replay::Hold;
 use crate::inside::Ties;
@@ -89,7 +88,7 @@ impl Attempt {
         caller_key: CallerKey,
         number: u32,
         started: Instant,
-        deadline: Deadline,
+        deadline: Instant,
         teller: Teller,
         ties: Ties,
     ) -> Self {
@@ -103,9 +102,8 @@ impl Attempt {
             gate.before(task.witness(&call));
         }
         let (hold, forwarded) = (None, Arc::default());
-        let ends = deadline.at.min(after(started, limits.attempt_time_max));
         let around = call.call.inside.as_ref().map(|inside| inside.clock().clone());
-        let clock = Clock::new(started, ends, deadline.last(), around);
+        let clock = Clock::new(started, deadline, call.call.wanted.until, around);
         Attempt {
             call,
             number,

@@ -32,7 +32,7 @@ impl Attempts {
                 },
             }
         };
-        self.deadline = self.deadline.later_by(began.clock.stood());
+        self.deadline = self.deadline.later_by(began.clock.stood(), &self.call.call);
         // What has lost the race is gone by here, and its gate is closed.
         let first_answer = answer.unwrap_or_else(|| Err(cut_off()));
         let mut fence = first.end(&first_answer, &mut self.trail);

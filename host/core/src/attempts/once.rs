@@ -52,11 +52,12 @@ impl Begun {
         let permit =
             breaker.as_ref().map(Breaker::acquire).transpose().map_err(|rejection| rejection.into_error(key))?;
         let started = Instant::now();
+        let ends = deadline.at.min(after(started, tool.limits.attempt_time_max));
         let (teller, host) = (trail.teller.clone(), host.of_tool(tool).downgrade());
         let seat = Seat::new(slot);
         let tree = call.call.inside.as_ref().map(|around| around.tree().clone()).unwrap_or_default();
         let ties = Ties { host, retries: retries.clone(), seat: seat.clone(), leaves: leaves.clone(), tree };
-        let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, *deadline, teller, ties);
+        let attempt = Attempt::new(call.clone(), guarding.caller_key, number, started, ends, teller, ties);
         let attempt = attempt.under(ticket.as_ref().map(Ticket::hold));
         let enter = |around: &Inside| around.gate().enter(call, attempt.gate());
         let within = call.call.inside.as_ref().map(enter).transpose()?;
@@ -153,7 +154,7 @@ impl Begun {
     fn timed_out(&self) -> CallError {
         let limit = self.attempt.call.tool.limits.attempt_time_max;
         if self.attempt.clock.deadline() < after(self.attempt.started, limit) + self.attempt.clock.stood() {
-            let deadline = self.deadline.later_by(self.attempt.clock.stood());
+            let deadline = self.deadline.later_by(self.attempt.clock.stood(), &self.attempt.call.call);
             return deadline.passed(Stage::Run, "the call did not end", "ask for less at once");
         }
         let limit = humantime::format_duration(limit);
