@@ -14,7 +14,8 @@ pub(crate) mod sql;
 pub(crate) mod tools;
 pub(crate) mod words;
 
-// Words of guests, in messages
+// Words of guests, in messages, and as paths
+mod climb;
 mod name;
 
 // The call itself

@@ -9,6 +9,7 @@ use toolpost_core::effect::Intent;
 use toolpost_core::{Attempt, CallError, Effect, ErrorKind, Stage, Tool};
 
 use super::backend::{Change, Fault, KvStore};
+use crate::capability::climb;
 
 /// The longest key, in bytes, with the prefix that the host puts in front of it.
 pub(super) const KEY_BYTES_MAX: usize = 1 << 10;
@@ -235,8 +236,7 @@ pub(super) fn not_granted(tool: &Tool, identifier: &str) -> (Effect, CallError) 
 
 /// Whether a key would lead up and out where keys are taken for paths, as some stores and many tools of theirs do.
 fn climbs(key: &str) -> bool {
-    let plain = key.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
-    plain.split(['/', '\\']).any(|segment| segment == "..")
+    climb::segments(&climb::plain(key)).any(|segment| segment == b"..")
 }
 
 fn shown(text: &str) -> String {
@@ -255,7 +255,17 @@ mod tests {
 
     #[test]
     fn a_key_climbs_where_one_of_its_parts_is_two_dots_however_it_is_written() {
-        for key in ["..", "../x", "a/../b", "a/..", "a\\..\\b", "a/%2e%2E/b", "a%2f..%5Cb"] {
+        for key in [
+            "..",
+            "../x",
+            "a/../b",
+            "a/..",
+            "a\\..\\b",
+            "a/%2e%2E/b",
+            "a%2f..%5Cb",
+            "%252e%252e/b",
+            "%25%32e%25%32%65/b",
+        ] {
             assert!(climbs(key), "{key}");
         }
         for key in ["a", "a..b", "...", "a/...", ".", "a/./b", "..a", "%2"] {

@@ -8,35 +8,92 @@ use toolpost_core::{CallError, Effect, ErrorKind, Stage, Tool};
 use url::{Position, Url};
 use wasmtime_wasi_http::Error;
 
+use crate::capability::climb;
+
 /// The longest URL, in bytes.
-const URL_BYTES_MAX: usize = 8 << 10;
+pub(super) const URL_BYTES_MAX: usize = 8 << 10;
 
 /// What of a URL is shown, in bytes.
 const SHOWN_BYTES_MAX: usize = 2 << 10;
 
+/// Why a request has no URL that could be judged.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    Invalid,
+    TooLong,
+    /// A name stands before the host: who reads hastily takes it for the host.
+    User,
+    /// Some server may read its path as one that leads up and out of what it begins with.
+    Climbs(Box<Url>),
+}
+
 /// The URL of a request in the normal form in which it is judged, shown and sent.
-pub(super) fn url(uri: &http::Uri) -> Result<Url, Error> {
+pub(super) fn url(uri: &http::Uri) -> Result<Url, Unfit> {
     let text = uri.to_string();
     if text.len() > URL_BYTES_MAX {
-        return Err(Error::HttpRequestUriTooLong);
+        return Err(Unfit::TooLong);
     }
-    let url = Url::parse(&text).map_err(|_| Error::HttpRequestUriInvalid)?;
-    // A name before the host is taken for the host by who reads hastily.
-    let has_user = uri.authority().is_none_or(|authority| authority.as_str().contains('@'));
-    if has_user || !url.has_host() || climbs(url.path()) {
-        return Err(Error::HttpRequestUriInvalid);
+    let Some(authority) = uri.authority() else { return Err(Unfit::Invalid) };
+    if authority.as_str().contains('@') {
+        return Err(Unfit::User);
     }
-    Ok(url)
+    let url = Url::parse(&text).ok().filter(Url::has_host).ok_or(Unfit::Invalid)?;
+    if climbs(url.path()) { Err(Unfit::Climbs(Box::new(url))) } else { Ok(url) }
 }
 
 /// Whether some server may take a path for one that leads up and out of what it begins with: in its normal form, a path has
 /// no `..`, but one that is written twice or thrice removed, as in `%252e%2e%2f`, or with parameters, as in `..;`.
 fn climbs(path: &str) -> bool {
-    let mut plain = path.to_ascii_lowercase();
-    for _ in 0..3 {
-        plain = plain.replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\").replace("%25", "%");
+    climb::segments(&climb::plain(path)).any(|segment| matches!(name(segment), b"." | b".."))
+}
+
+/// A part of a path without its parameters.
+fn name(segment: &[u8]) -> &[u8] {
+    segment.split(|byte| *byte == b';').next().unwrap_or_default()
+}
+
+/// Where a path that climbs would lead.
+fn climbed(url: &Url) -> Url {
+    let (plain, mut path, mut climbed) = (climb::plain(url.path()), Vec::new(), url.clone());
+    for segment in climb::segments(&plain) {
+        match name(segment) {
+            b"." | b"" => {}
+            b".." => drop(path.pop()),
+            name => path.push(String::from_utf8_lossy(name)),
+        }
     }
-    plain.split(['/', '\\']).any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
+    climbed.set_path(&path.join("/"));
+    climbed
+}
+
+/// What is refused, and why, of a request whose URL is unfit; and what its tool gets to hear. Nothing is refused where that was
+/// no URL at all.
+pub(super) fn unfit(tool: &Tool, method: &str, uri: &http::Uri, unfit: &Unfit) -> (Error, Option<(Effect, CallError)>) {
+    let host = uri.authority().and_then(|authority| authority.as_str().rsplit('@').next()).unwrap_or_default();
+    let mut place = format!("{}://{host}/", uri.scheme_str().unwrap_or_default());
+    place.truncate(place.floor_char_boundary(SHOWN_BYTES_MAX));
+    let of = |target| Effect { class: method_effect(method), action: action(method), target, detail: None };
+    let denied = |why: String| CallError::new(ErrorKind::CapabilityDenied, Stage::Run, why);
+    let never = "no grant allows it";
+    match unfit {
+        Unfit::Invalid => (Error::HttpRequestUriInvalid, None),
+        Unfit::TooLong => {
+            let why = denied(format!("a URL has at most {} KiB, and one to `{place}` has more", URL_BYTES_MAX >> 10));
+            (Error::HttpRequestUriTooLong, Some((of(place), why.with_help(never))))
+        }
+        Unfit::User => {
+            let why = denied(format!("a URL to `{place}` has a user before its host, which the tool may not send"));
+            (Error::HttpRequestUriInvalid, Some((of(place), why.with_help(never))))
+        }
+        Unfit::Climbs(url) => {
+            let (to, leads) = (shown(url), climbed(url));
+            let why = denied(format!("some servers read the path of `{to}` as one that leads to `{}`", leads.path()));
+            let grant = format!("{{ to = \"{}\", methods = [\"{method}\"] }}", &leads[..Position::AfterPath]);
+            let help = tool.allowing("net", &grant, !tool.grants.net.is_empty());
+            let help = format!("{help}, and the tool must ask for it by that path");
+            (Error::HttpRequestUriInvalid, Some((of(to), why.with_help(help))))
+        }
+    }
 }
 
 /// The grant that covers a request, by a call with these arguments.
@@ -57,8 +114,11 @@ fn is_meant(grant: &NetGrant, arguments: &Value, url: &Url) -> bool {
 
 /// A request as an effect on the world.
 pub(super) fn effect(method: &str, url: &Url) -> Effect {
-    let action = format!("net.{}", method.to_ascii_lowercase());
-    Effect { class: method_effect(method), action, target: shown(url), detail: None }
+    Effect { class: method_effect(method), action: action(method), target: shown(url), detail: None }
+}
+
+fn action(method: &str) -> String {
+    format!("net.{}", method.to_ascii_lowercase())
 }
 
 /// The names of a URL that rules are tried on: all of it, without its query, and that with its escapes read.
@@ -127,7 +187,7 @@ mod tests {
 
     use url::Url;
 
-    use super::{shown, url};
+    use super::{climbed, shown, url};
 
     #[test]
     fn a_path_that_some_server_reads_as_one_that_climbs_is_no_path() {
@@ -143,11 +203,22 @@ mod tests {
             "/a/..;/b",
             "/a/%25252e%25252e%25252fb",
             "/a/.%2f",
+            "/a/%25%32%65%25%32%65/b",
+            "/a/%25%32e%25%32e%25%32fb",
+            "/a/%25%35%63..%3bx",
         ] {
             assert!(!ok(&format!("https://a.org{path}")), "{path}");
         }
         assert!(!ok("https://user@a.org/") && !ok("https://user:pass@a.org/"));
         assert!(!ok(&format!("https://a.org/{}", "a".repeat(9_000))));
+    }
+
+    #[test]
+    fn a_path_that_climbs_is_told_by_where_it_leads() {
+        let climbed = |path: &str| climbed(&Url::parse(&format!("https://a.org{path}?q")).unwrap()).to_string();
+        assert_eq!(climbed("/v1/%252e%252e/admin"), "https://a.org/admin?q");
+        assert_eq!(climbed("/v1/a%2f..;x/%25%32e%25%32e%25%32fb"), "https://a.org/b?q");
+        assert_eq!(climbed("/..%2f..%2f"), "https://a.org/?q");
     }
 
     #[test]

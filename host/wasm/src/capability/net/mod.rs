@@ -119,7 +119,7 @@ impl Handle {
     ) -> std::result::Result<Exchange, Error> {
         let (mut head, body) = request.into_parts();
         let mut draft = self.draft(body)?;
-        let url = grant::url(&head.uri)?;
+        let url = self.url(&head)?;
         let effect = grant::effect(head.method.as_str(), &url);
         let content = grant::content(&head, &url);
         let call = self.attempt.call.clone();
@@ -129,7 +129,8 @@ impl Handle {
         };
         let place = self.in_flight.clone().try_acquire_owned().map_err(|_| {
             let words = format!("{IN_FLIGHT_MAX} requests of one attempt are under way at once, and no more");
-            self.attempt.keep_from(CallError::new(ErrorKind::QuotaExceeded, Stage::Run, words));
+            let why = CallError::new(ErrorKind::QuotaExceeded, Stage::Run, words);
+            self.attempt.keep_from(why.with_help("read the answers to the end before the next request"));
             Error::ConnectionLimitReached
         })?;
         if !self.count(at, grant) {
@@ -170,6 +171,16 @@ impl Handle {
             silence_max: within(options.and_then(|options| options.between_bytes_timeout)),
             place,
             room: self.room.clone(),
+        })
+    }
+
+    fn url(&self, head: &http::request::Parts) -> std::result::Result<Url, Error> {
+        grant::url(&head.uri).map_err(|why| {
+            let (error, refused) = grant::unfit(&self.attempt.call.tool, head.method.as_str(), &head.uri, &why);
+            if let Some((effect, why)) = refused {
+                self.attempt.refuse(effect, why);
+            }
+            error
         })
     }
 
