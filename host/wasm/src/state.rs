@@ -15,10 +15,11 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capability::net::client::Client;
+use crate::capability::net::held::Held;
 use crate::capability::wasi::Stdio;
 use crate::capability::{self, Closed, Granted, Prepared};
 use crate::limits::Limiter;
-use crate::turn::Turns;
+use crate::turn::{self, Ended, Turns};
 
 /// What the host functions of an instance work on.
 pub struct State {
@@ -28,6 +29,7 @@ pub struct State {
     client: Arc<Client>,
     stdio: Arc<Stdio>,
     http: WasiHttpCtx,
+    held: Held,
     table: ResourceTable,
 }
 
@@ -79,6 +81,7 @@ impl State {
             client: client.clone(),
             stdio: Arc::default(),
             http: capability::net::context(),
+            held: Held::default(),
             table: ResourceTable::new(),
         }
     }
@@ -172,6 +175,18 @@ impl State {
         capability::secrets::View { attempt, table }
     }
 
+    /// Requests over HTTP, and what is granted of them.
+    pub(crate) fn requests(&mut self) -> WasiHttpCtxView<'_> {
+        let State { serving: Some(serving), table, client, http, held, .. } = self else { nobody() };
+        let Serving { turns, attempt, net, .. } = serving;
+        turns.enter();
+        if held.is_too_much(table) {
+            turn::end(Ended::Holding);
+        }
+        let hooks = net.get_or_insert_with(|| capability::net::Handle::new(attempt, client));
+        WasiHttpCtxView { hooks, table, ctx: http }
+    }
+
     /// Settings of the tool's own.
     pub(crate) fn config(&mut self) -> &WasiConfigVariables {
         &self.enter().0.prepared.words.config
@@ -222,10 +237,6 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let State { serving: Some(serving), table, client, http, .. } = self else { nobody() };
-        let Serving { turns, attempt, net, .. } = serving;
-        turns.enter();
-        let hooks = net.get_or_insert_with(|| capability::net::Handle::new(attempt, client));
-        WasiHttpCtxView { hooks, table, ctx: http }
+        self.requests()
     }
 }

@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
+use crate::capability::net::held::HELD_MAX;
 use crate::limits::MemoryExceeded;
 use crate::turn::{Ended, TURN_MAX};
 
@@ -74,6 +75,11 @@ pub(crate) fn ended(ended: Ended, attempt: &Attempt) -> CallError {
             attempt,
             &format!("the tool called the host without a pause for longer than {} ms", TURN_MAX.as_millis()),
         ),
+        Ended::Holding => trapped(
+            attempt,
+            &format!("the tool held more than {HELD_MAX} requests, answers and sets of header fields at once"),
+        )
+        .with_help("it must drop those that it does not need any more"),
     }
 }
 

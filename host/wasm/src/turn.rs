@@ -51,6 +51,13 @@ pub(crate) enum Ended {
     Late,
     /// It called one host function after the other without a pause.
     Hogging,
+    /// It holds too many requests.
+    Holding,
+}
+
+/// Ends the attempt from a host function, which must hold no lock of another thread: unwinds to [`taking`].
+pub(crate) fn end(ended: Ended) -> ! {
+    resume_unwind(Box::new(ended))
 }
 
 /// The turns of one attempt. It stands between the guest's future and its task, to see when the future is woken.
@@ -85,7 +92,7 @@ impl Turns {
     /// the way out is to unwind, which [`taking`] turns into a value.
     pub(crate) fn enter(&self) {
         if self.clock.is_over() {
-            resume_unwind(Box::new(Ended::Late));
+            end(Ended::Late);
         }
         let now = self.since_start();
         if now.saturating_sub(self.paused.load(Ordering::Relaxed)) >= nanos(TURN_MAX) {
@@ -100,7 +107,7 @@ impl Turns {
         if warned == 0 {
             self.warned.store(used.max(1), Ordering::Relaxed);
         } else if used.saturating_sub(warned) >= nanos(TURN_MAX) {
-            resume_unwind(Box::new(Ended::Hogging));
+            end(Ended::Hogging);
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turn, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as Turn, Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use toolpost_core::effect::Passage;
 use tracing::Span;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
@@ -17,6 +17,9 @@ use super::driver::Driver;
 
 /// Files and folders that one attempt may have open at once.
 const OPEN_MAX: usize = 64;
+
+/// Streams of files that one attempt may hold at once: each may hold a piece of its file.
+const STREAMS_MAX: usize = 128;
 
 /// How long the end of an attempt waits for a change that is being made. A disk that takes longer hangs, and must not take
 /// the host with it; what becomes of the change is not known then, and the report says so.
@@ -27,6 +30,7 @@ pub(super) struct Desk {
     driver: Arc<Driver>,
     turn: Arc<Turn<()>>,
     open: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     life: Life,
 }
 
@@ -38,14 +42,17 @@ pub(super) struct Place {
 
 impl Desk {
     pub(super) fn new(driver: &Arc<Driver>) -> Self {
-        let (turn, open, life) = (Arc::default(), Arc::new(Semaphore::new(OPEN_MAX)), Life::default());
-        Desk { driver: driver.clone(), turn, open, life }
+        let [open, streams] = [OPEN_MAX, STREAMS_MAX].map(|places| Arc::new(Semaphore::new(places)));
+        Desk { driver: driver.clone(), turn: Arc::default(), open, streams, life: Life::default() }
+    }
+
+    /// Room for a stream of a file.
+    pub(super) fn stream(&self) -> Result<OwnedSemaphorePermit, ErrorCode> {
+        self.streams.clone().try_acquire_owned().map_err(short)
     }
 
     /// Room for so many open files.
     pub(super) fn place(&self, files: u32) -> Result<Place, ErrorCode> {
-        // The interface has no error for too many of them; this is the one of a system that is short of something.
-        let short = |_| ErrorCode::InsufficientMemory;
         let of_attempt = self.open.clone().try_acquire_many_owned(files).map_err(short)?;
         let of_host = self.driver.places.clone().try_acquire_many_owned(files).map_err(short)?;
         Ok(Place { _of_attempt: of_attempt, _of_host: of_host })
@@ -118,6 +125,11 @@ impl Desk {
     pub(super) fn end(&self) {
         self.life.end();
     }
+}
+
+/// The interface has no error for too many of something; this is the one of a system that is short of it.
+fn short(_: TryAcquireError) -> ErrorCode {
+    ErrorCode::InsufficientMemory
 }
 
 /// Tells a piece of work to go on.
@@ -266,6 +278,15 @@ mod tests {
         };
         assert!(tokio::time::timeout(Duration::from_secs(5), dropped).await.is_ok());
         assert_eq!(desk.off(async { Ok(()) }).await, Ok(()), "it has left its turn to others");
+    }
+
+    #[test]
+    fn so_many_streams_are_held_at_once() {
+        let desk = desk();
+        let held: Vec<_> = (0..STREAMS_MAX).map(|_| desk.stream().unwrap()).collect();
+        assert_eq!(desk.stream().err(), Some(ErrorCode::InsufficientMemory));
+        drop(held);
+        assert!(desk.stream().is_ok());
     }
 
     #[tokio::test]

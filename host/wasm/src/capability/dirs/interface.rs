@@ -126,17 +126,17 @@ impl HostDescriptor for View<'_> {
         if !file.reads {
             return Err(ErrorCode::BadDescriptor.into());
         }
-        let stream: DynInputStream = Box::new(Input::new(file, offset));
+        let stream: DynInputStream = Box::new(Input::new(file, offset)?);
         Ok(self.table.push(stream)?)
     }
 
     fn write_via_stream(&mut self, descriptor: Theirs, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(Output::new(self.writable(&descriptor)?, To::At(offset)));
+        let stream: DynOutputStream = Box::new(Output::new(self.writable(&descriptor)?, To::At(offset))?);
         Ok(self.table.push(stream)?)
     }
 
     fn append_via_stream(&mut self, descriptor: Theirs) -> FsResult<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(Output::new(self.writable(&descriptor)?, To::End));
+        let stream: DynOutputStream = Box::new(Output::new(self.writable(&descriptor)?, To::End)?);
         Ok(self.table.push(stream)?)
     }
 

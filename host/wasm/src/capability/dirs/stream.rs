@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
@@ -19,6 +20,7 @@ pub(super) struct Input {
     file: Arc<Opened>,
     offset: u64,
     now: Reading,
+    _place: OwnedSemaphorePermit,
 }
 
 /// What is under way.
@@ -33,8 +35,9 @@ enum Reading {
 }
 
 impl Input {
-    pub(super) fn new(file: Arc<Opened>, offset: u64) -> Self {
-        Input { file, offset, now: Reading::Idle }
+    pub(super) fn new(file: Arc<Opened>, offset: u64) -> Result<Self, ErrorCode> {
+        let _place = file.share.desk.stream()?;
+        Ok(Input { file, offset, now: Reading::Idle, _place })
     }
 
     fn begin(&mut self, bytes: usize) {
@@ -131,6 +134,7 @@ pub(super) struct Output {
     file: Arc<Opened>,
     to: To,
     now: Writing,
+    _place: OwnedSemaphorePermit,
 }
 
 enum Writing {
@@ -142,8 +146,9 @@ enum Writing {
 }
 
 impl Output {
-    pub(super) fn new(file: Arc<Opened>, to: To) -> Self {
-        Output { file, to, now: Writing::Idle }
+    pub(super) fn new(file: Arc<Opened>, to: To) -> Result<Self, ErrorCode> {
+        let _place = file.share.desk.stream()?;
+        Ok(Output { file, to, now: Writing::Idle, _place })
     }
 
     /// A piece is written, or was not.

@@ -9,6 +9,9 @@
 // What was granted
 mod grant;
 
+// What a guest holds of it
+pub(crate) mod held;
+
 // The driver
 pub(crate) mod address;
 mod body;
@@ -49,7 +52,8 @@ use self::pool::Peer;
 use crate::state::State;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    held::link(linker)
 }
 
 /// Requests of one attempt that are under way at once, until their answers are read.
