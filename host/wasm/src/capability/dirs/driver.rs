@@ -12,7 +12,7 @@ use toolpost_core::catalog::grants::DirGrant;
 /// Pieces of work on files that are done at once, each on a thread of its own.
 const JOBS_MAX: usize = 32;
 
-/// The share of the files that this process may open that all attempts together may have open: one in so many.
+/// The share of the files that this process may open that all attempts together may have open of one kind: one in so many.
 const SHARE: u64 = 4;
 
 /// The bounds of that.
@@ -23,6 +23,13 @@ const PLACES_MOST: u64 = 16_384;
 pub(crate) struct Driver {
     pub(super) jobs: Arc<Semaphore>,
     pub(super) places: Arc<Semaphore>,
+}
+
+/// So many open files, or connections, all attempts together may have.
+pub(crate) fn places() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let places = (files / SHARE).clamp(PLACES_LEAST, PLACES_MOST);
+    usize::try_from(places).unwrap_or(usize::MAX >> 4)
 }
 
 /// The folders that a tool has been granted.
@@ -41,10 +48,7 @@ pub(super) struct Root {
 
 impl Driver {
     pub(crate) fn new() -> Self {
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let places = (files / SHARE).clamp(PLACES_LEAST, PLACES_MOST);
-        let places = usize::try_from(places).unwrap_or(usize::MAX >> 4);
-        Driver { jobs: Arc::new(Semaphore::new(JOBS_MAX)), places: Arc::new(Semaphore::new(places)) }
+        Driver { jobs: Arc::new(Semaphore::new(JOBS_MAX)), places: Arc::new(Semaphore::new(places())) }
     }
 
     /// Opens what was granted. Everything that a tool reaches, it reaches from these folders: nothing else is opened by a

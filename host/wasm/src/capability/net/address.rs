@@ -6,9 +6,10 @@
 //! grant that names the address itself. An address inside of another one (mapped, translated, tunnelled) is judged as the
 //! one that it stands for.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -110,6 +111,47 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
 /// Lookups of the system's resolver that run at once. Each holds a thread, also when nobody waits for it any more.
 const LOOKUPS_MAX: usize = 64;
 
+/// Lookups of one component that run at once: names that nobody answers for leave threads for the others.
+const LOOKUPS_OF_ONE_MAX: usize = LOOKUPS_MAX / 4;
+
+/// Looks up names for components.
+pub(crate) struct Lookups {
+    resolver: Arc<dyn Resolver>,
+    of_one: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+impl Lookups {
+    pub(super) fn new(resolver: Arc<dyn Resolver>) -> Self {
+        Lookups { resolver, of_one: Mutex::default() }
+    }
+
+    /// The addresses behind a name, the best first.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves a lookup that has begun to its own end, which nobody waits for.
+    pub(crate) async fn find(&self, component: &str, host: String) -> io::Result<Vec<IpAddr>> {
+        let place = self.of(component).acquire_owned().await.map_err(io::Error::other)?;
+        let looking = self.resolver.resolve(host);
+        // What goes on after nobody waits for it is still that component's.
+        let looking = async move {
+            let _place = place;
+            looking.await
+        };
+        tokio::spawn(looking).await?
+    }
+
+    fn of(&self, component: &str) -> Arc<Semaphore> {
+        let mut all = self.of_one.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = all.get(component).and_then(Weak::upgrade) {
+            return places;
+        }
+        all.retain(|_, places| places.strong_count() > 0);
+        let places = Arc::new(Semaphore::new(LOOKUPS_OF_ONE_MAX));
+        all.insert(component.to_owned(), Arc::downgrade(&places));
+        places
+    }
+}
+
 /// The resolver of the operating system.
 pub(super) struct System(Arc<Semaphore>);
 
@@ -137,7 +179,12 @@ impl Resolver for System {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::{Kind, Reach, kind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
 
     /// Each of these addresses is of that kind: `+` public, `-` private, `!` special.
     fn check(sign: char, addresses: &str) {
@@ -149,6 +196,32 @@ mod tests {
             };
             assert_eq!(found, sign, "{address}");
         }
+    }
+
+    /// Says nothing to anybody, and counts who asks.
+    struct Silent(AtomicUsize);
+
+    impl Resolver for Silent {
+        fn resolve(&self, _: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_component_has_a_part_of_all_lookups_also_when_it_waits_no_more() {
+        let silent = Arc::new(Silent(AtomicUsize::new(0)));
+        let lookups = Lookups::new(silent.clone());
+        let late = async |component: &str| {
+            let found = lookups.find(component, "a.test".into());
+            assert!(timeout(Duration::from_millis(1), found).await.is_err());
+        };
+        for _ in 0..LOOKUPS_MAX {
+            late("one").await;
+        }
+        assert_eq!(silent.0.load(Ordering::Relaxed), LOOKUPS_OF_ONE_MAX);
+        late("other").await;
+        assert_eq!(silent.0.load(Ordering::Relaxed), LOOKUPS_OF_ONE_MAX + 1);
     }
 
     #[test]

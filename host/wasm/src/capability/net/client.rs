@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -17,16 +18,17 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::Verifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::{Position, Url};
 use wasmtime_wasi_http::Error;
 
-use super::address::{Resolver, System};
+use super::address::{Lookups, Resolver, System};
 use super::body::{Life, RequestBody, Upload};
 use super::pool::{Lease, Link, One, Peer, Pool, STREAMS_MAX, Task, Two};
 use super::reason;
+use crate::capability::dirs::driver::places;
 
 /// What the head of an answer may have: bytes, and fields.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -74,9 +76,11 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// The network, for all instances.
 pub(crate) struct Client {
-    pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) lookups: Lookups,
     /// Room for connections over TCP that tools hold themselves.
     pub(crate) connections: Arc<Semaphore>,
+    /// Room for connections over which requests go. Each is an open file of this process, too.
+    room: Arc<Semaphore>,
     roots: Vec<CertificateDer<'static>>,
     tls: OnceCell<Result<TlsConnector, String>>,
     pool: Arc<Pool>,
@@ -84,6 +88,8 @@ pub(crate) struct Client {
 
 /// A request on its way: to whom, and how long anything may take.
 pub(super) struct Errand {
+    /// The component that sends it.
+    pub(super) component: String,
     pub(super) peer: Peer,
     /// The URL as HTTP/1.1 and as HTTP/2 write it.
     pub(super) path: Uri,
@@ -135,7 +141,8 @@ impl Client {
     pub(crate) fn new(options: &NetOptions) -> Self {
         Client {
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            resolver: options.resolver.clone().unwrap_or_else(|| Arc::new(System::default())),
+            room: Arc::new(Semaphore::new(places())),
+            lookups: Lookups::new(options.resolver.clone().unwrap_or_else(|| Arc::new(System::default()))),
             roots: options.roots.iter().map(|root| CertificateDer::from(root.clone())).collect(),
             tls: OnceCell::new(),
             pool: Arc::default(),
@@ -179,8 +186,13 @@ impl Client {
 
     async fn connect(&self, errand: &Errand) -> Result<Lease, Failure> {
         let until = Instant::now() + errand.connect_time_max;
+        let waits = Mark::default();
         let connecting = async {
-            let Some(dialing) = self.pool.dialing(&errand.peer) else { return self.dial(errand, until).await };
+            let Some(dialing) = self.pool.dialing(&errand.peer) else { return self.dial(errand, until, &waits).await };
+            if self.room.available_permits() == 0 {
+                // Who has the turn waits for room, too.
+                waits.mark();
+            }
             let turn = dialing.acquire().await;
             // While this one waited, another has perhaps found a connection for all.
             if let Some(lease) = self.pool.take(&errand.peer, &errand.upload) {
@@ -189,15 +201,30 @@ impl Client {
             if self.pool.dialing(&errand.peer).is_none() {
                 drop(turn);
             }
-            self.dial(errand, until).await
+            self.dial(errand, until, &waits).await
         };
-        let late = |_| Failure::Unsent(Error::ConnectionTimeout, "nothing was connected in time".into());
-        timeout_at(until, connecting).await.map_err(late)?
+        let connected = timeout_at(until, connecting).await;
+        match connected {
+            Ok(Err(Failure::Unsent(Error::ConnectionTimeout, _))) | Err(_) if waits.is_marked() => Err(no_room()),
+            Ok(connected) => connected,
+            Err(_) => Err(Failure::Unsent(Error::ConnectionTimeout, "nothing was connected in time".into())),
+        }
     }
 
-    async fn dial(&self, errand: &Errand, until: Instant) -> Result<Lease, Failure> {
+    /// Room for one more connection. Where there is none, it is noted that time went by that is no fault of a server's.
+    async fn room(&self, waits: &Mark) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(room) = self.room.clone().try_acquire_owned() {
+            return Ok(room);
+        }
+        waits.mark();
+        let _waiting = self.pool.wait();
+        self.room.clone().acquire_owned().await.map_err(|_| no_room())
+    }
+
+    async fn dial(&self, errand: &Errand, until: Instant, waits: &Mark) -> Result<Lease, Failure> {
         let peer = &errand.peer;
-        let addresses = self.addresses(peer).await?;
+        let addresses = self.addresses(errand).await?;
+        let room = self.room(waits).await?;
         let tcp = tcp(&addresses, until, &errand.life).await?;
         let (stream, is_two): (Box<dyn Stream>, bool) = if peer.tls {
             let stream = self.handshake(peer, tcp).await?;
@@ -206,18 +233,19 @@ impl Client {
         } else {
             (Box::new(tcp), false)
         };
-        let link = speak(stream, is_two).await;
+        let link = speak(stream, is_two, room).await;
         let link = link.map_err(|error| Failure::Unsent(reason::of_answer(&error), reason::words(&error)))?;
         self.pool.met(peer, &link);
         Ok(self.pool.lease(link, peer, &errand.upload))
     }
 
     /// The addresses to which the grant reaches.
-    async fn addresses(&self, peer: &Peer) -> Result<Vec<SocketAddr>, Failure> {
+    async fn addresses(&self, errand: &Errand) -> Result<Vec<SocketAddr>, Failure> {
+        let peer = &errand.peer;
         let literal = peer.host.trim_matches(['[', ']']).parse::<IpAddr>();
         let found = match literal {
             Ok(address) => vec![address],
-            Err(_) => self.resolver.resolve(peer.host.clone()).await.map_err(|error| {
+            Err(_) => self.lookups.find(&errand.component, peer.host.clone()).await.map_err(|error| {
                 Failure::Unsent(Error::DnsError { rcode: None, info_code: None }, format!("the lookup failed: {error}"))
             })?,
         };
@@ -264,6 +292,26 @@ impl Client {
     }
 }
 
+/// Whether something was noted.
+#[derive(Default)]
+struct Mark(AtomicBool);
+
+impl Mark {
+    fn mark(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_marked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// No server's fault.
+fn no_room() -> Failure {
+    let why = "the host has as many connections as it may, and none became free in time";
+    Failure::Unsent(Error::ConnectionLimitReached, why.into())
+}
+
 /// Connects to the first address that answers. Each gets its share of the time that is left.
 async fn tcp(addresses: &[SocketAddr], until: Instant, life: &Life) -> Result<TcpStream, Failure> {
     let mut failure = None;
@@ -287,7 +335,7 @@ async fn tcp(addresses: &[SocketAddr], until: Instant, life: &Life) -> Result<Tc
 }
 
 /// Begins to speak HTTP.
-async fn speak(stream: Box<dyn Stream>, is_two: bool) -> hyper::Result<Link> {
+async fn speak(stream: Box<dyn Stream>, is_two: bool, room: OwnedSemaphorePermit) -> hyper::Result<Link> {
     let stream = TokioIo::new(stream);
     if is_two {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -299,11 +347,11 @@ async fn speak(stream: Box<dyn Stream>, is_two: bool) -> hyper::Result<Link> {
             .keep_alive_interval(PING_AFTER)
             .handshake(stream)
             .await?;
-        return Ok(Link::Two(Arc::new(Two { sender, task: Task::spawn(connection) })));
+        return Ok(Link::Two(Arc::new(Two { sender, task: Task::spawn(connection, room) })));
     }
     let (sender, connection) =
         http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).max_headers(FIELDS_MAX).handshake(stream).await?;
-    Ok(Link::One(One { sender, task: Task::spawn(connection) }))
+    Ok(Link::One(One { sender, task: Task::spawn(connection, room) }))
 }
 
 /// One request on one connection, until the head of its answer is there.
@@ -349,5 +397,60 @@ async fn in_time(errand: &Errand, mut sending: impl Future<Output = Tried> + Unp
             tried = &mut sending => return Some(tried),
             () = sleep_until(until) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+    use tokio::net::TcpListener;
+
+    use super::super::address::Reach;
+    use super::*;
+
+    /// To a server that takes every connection.
+    async fn errand(reach: Reach) -> Errand {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+            }
+        });
+        Errand {
+            component: "a".into(),
+            peer: Peer { tls: false, host: "127.0.0.1".into(), port, reach },
+            path: Uri::default(),
+            whole: Uri::default(),
+            host: header::HeaderValue::from_static("a"),
+            connect_time_max: Duration::from_millis(200),
+            first_byte_time_max: Duration::from_secs(1),
+            upload: Arc::default(),
+            life: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_waits_for_room_of_its_host_and_an_idle_one_makes_some() {
+        let client = Client { room: Arc::new(Semaphore::new(1)), ..Client::new(&NetOptions::default()) };
+        let (one, other) = (errand(Reach::Named).await, errand(Reach::Private).await);
+        let lease = client.connect(&one).await.ok().unwrap();
+        match client.connect(&other).await {
+            Err(Failure::Unsent(Error::ConnectionLimitReached, _)) => {}
+            Err(Failure::Unsent(error, why)) => panic!("{error:?} {why}"),
+            _ => panic!("there is no room"),
+        }
+        // It is kept for the next request, and gives its place up for another server's.
+        lease.finish();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let lease = client.connect(&other).await.ok().unwrap();
+        // One that comes back while somebody waits is not kept.
+        let (next, ()) = futures_util::join!(client.connect(&one), async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            lease.finish();
+        });
+        assert!(next.is_ok());
     }
 }

@@ -215,6 +215,7 @@ impl Handle {
         };
         let within = |asked: Option<Duration>| asked.map_or(grant.timeout.0, |asked| asked.min(grant.timeout.0));
         Ok(Errand {
+            component: self.attempt.call.tool.component().to_owned(),
             peer: Peer {
                 tls: url.scheme() == "https",
                 host: url.host_str().ok_or_else(invalid)?.to_owned(),

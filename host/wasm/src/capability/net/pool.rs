@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -53,6 +53,17 @@ impl Peer {
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     known: Mutex<HashMap<Peer, Known>>,
+    /// Who waits for room for another connection: meanwhile, none is kept that nobody uses.
+    waiting: AtomicUsize,
+}
+
+/// Who waits for room for another connection.
+pub(super) struct Waiting(Arc<Pool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What is known of a peer.
@@ -111,10 +122,12 @@ impl Used {
 
 impl Task {
     /// Drives a connection until it ends, or nobody has used it for a while.
-    pub(super) fn spawn(connection: impl Future + Send + 'static) -> Self {
+    pub(super) fn spawn(connection: impl Future + Send + 'static, room: OwnedSemaphorePermit) -> Self {
         let used = Arc::new(Used { by: AtomicUsize::new(0), until: Mutex::new(Instant::now()) });
         let seen = used.clone();
         let handle = tokio::spawn(async move {
+            // It is given back behind the connection.
+            let _room = room;
             let mut connection = std::pin::pin!(connection);
             while timeout(IDLE_TIME_MAX, connection.as_mut()).await.is_err() {
                 if seen.is_idle_too_long() {
@@ -210,7 +223,22 @@ impl Pool {
         (peer.tls && !found.speaks_one).then(|| found.dialing.clone())
     }
 
+    /// Makes room for another connection, of those that nobody uses; until it is dropped, of those that come back, too.
+    pub(super) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        close_idle(&mut self.lock());
+        Waiting(self.clone())
+    }
+
+    /// Whether connections that nobody uses are to be closed.
+    fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     fn put(&self, peer: &Peer, one: One) {
+        if self.is_short() {
+            return;
+        }
         let mut known = self.lock();
         make_room(&mut known);
         entry(&mut known, peer).idle.push(one);
@@ -246,6 +274,16 @@ fn make_room(known: &mut HashMap<Peer, Known>) {
     for known in known.values_mut() {
         known.idle.retain(|one| Some(one.task.used.until()) != longest);
         known.shared.take_if(|two| Some(two.task.used.until()) == longest);
+    }
+}
+
+/// Closes the connection that nobody has used for the longest.
+fn close_idle(known: &mut HashMap<Peer, Known>) {
+    let all = known.values().flat_map(|known| known.idle.iter().map(|one| &one.task).chain(known.shared_task()));
+    let longest = all.filter(|task| task.users() == 0).map(|task| task.used.until()).min();
+    for known in known.values_mut() {
+        known.idle.retain(|one| Some(one.task.used.until()) != longest);
+        known.shared.take_if(|two| two.task.users() == 0 && Some(two.task.used.until()) == longest);
     }
 }
 
@@ -304,7 +342,7 @@ impl Drop for Lease {
         if let Some(Link::Two(two)) = &self.link {
             two.task.give_back();
             // What it still has to send, it would hold for as long as the connection lives.
-            if !self.upload.is_finished() {
+            if !self.upload.is_finished() || (two.task.users() == 0 && self.pool.is_short()) {
                 self.retire();
             }
         }

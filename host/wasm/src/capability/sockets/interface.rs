@@ -95,7 +95,7 @@ impl ip_name_lookup::Host for View<'_> {
                     attempt.refuse(grant::looking_up(&name), grant::unknown(&attempt.call.tool, &name));
                     return Err(ErrorCode::AccessDenied.into());
                 }
-                Lookup::of_name(name, shares, attempt.clone(), self.handle.client.resolver.clone())
+                Lookup::of_name(name, shares, attempt.clone(), self.handle.client.clone())
             }
         };
         Ok(Resource::new_own(self.table.push(lookup)?.rep()))

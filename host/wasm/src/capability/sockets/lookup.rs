@@ -12,8 +12,7 @@ use wasmtime_wasi::p2::Pollable;
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 
 use super::grant::{self, Share};
-use crate::capability::net::address::Resolver;
-use crate::capability::net::client::ADDRESSES_MAX;
+use crate::capability::net::client::{ADDRESSES_MAX, Client};
 
 /// A lookup, and what the guest has not read of its answer.
 pub(super) enum Lookup {
@@ -37,13 +36,8 @@ impl Lookup {
     }
 
     /// Begins to look up a name, for which there are these grants.
-    pub(super) fn of_name(
-        name: String,
-        shares: Vec<Arc<Share>>,
-        attempt: Attempt,
-        resolver: Arc<dyn Resolver>,
-    ) -> Self {
-        Lookup::Running(Box::pin(find(name, shares, attempt, resolver)))
+    pub(super) fn of_name(name: String, shares: Vec<Arc<Share>>, attempt: Attempt, client: Arc<Client>) -> Self {
+        Lookup::Running(Box::pin(find(name, shares, attempt, client)))
     }
 
     /// Looks no further; says whether it did, or had something to tell.
@@ -79,11 +73,11 @@ async fn find(
     name: String,
     shares: Vec<Arc<Share>>,
     attempt: Attempt,
-    resolver: Arc<dyn Resolver>,
+    client: Arc<Client>,
 ) -> Result<Found, ErrorCode> {
     let passage = attempt.pass(grant::looking_up(&name)).await.map_err(|_| ErrorCode::AccessDenied)?;
     let time_max = shares.iter().map(|share| share.grant.timeout.0).max().unwrap_or(Duration::ZERO);
-    let (code, why) = match timeout(time_max, resolver.resolve(name.clone())).await {
+    let (code, why) = match timeout(time_max, client.lookups.find(attempt.call.tool.component(), name.clone())).await {
         Ok(Ok(found)) if !found.is_empty() => {
             return match within(&found, &shares) {
                 Some(found) => {
