@@ -24,6 +24,8 @@ pub struct Intent {
     targets: Vec<String>,
     /// More names, on which only rules are tried that stop something.
     aliases: Vec<String>,
+    /// What it is beside that, as actions and targets.
+    also: Vec<(&'static str, String)>,
     content: Content,
 }
 
@@ -40,7 +42,7 @@ enum Content {
 
 impl From<Effect> for Intent {
     fn from(effect: Effect) -> Self {
-        Intent { effect, targets: Vec::new(), aliases: Vec::new(), content: Content::Told }
+        Intent { effect, targets: Vec::new(), aliases: Vec::new(), also: Vec::new(), content: Content::Told }
     }
 }
 
@@ -59,6 +61,14 @@ impl Intent {
     #[must_use]
     pub fn alias<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
         self.aliases.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Has rules tried on what it comes to, too, under the name of another action: moving something over another thing deletes
+    /// that. A rule that stops fits one of them; a rule that lets go fits them all.
+    #[must_use]
+    pub fn also(mut self, action: &'static str, target: impl Into<String>) -> Self {
+        self.also.push((action, target.into()));
         self
     }
 
@@ -86,10 +96,15 @@ impl Intent {
         &self.aliases
     }
 
+    /// What it is beside that: each an action, and its target.
+    pub(crate) fn comes_to(&self) -> &[(&'static str, String)] {
+        &self.also
+    }
+
     /// Whether what is told is all of it.
     pub(crate) fn is_told(&self) -> bool {
-        let is_named = self.aliases.is_empty() && self.targets() == std::slice::from_ref(&self.effect.target);
-        is_named && self.content == Content::Told
+        let is_named = self.aliases.is_empty() && self.also.is_empty();
+        is_named && self.content == Content::Told && self.targets() == std::slice::from_ref(&self.effect.target)
     }
 
     /// Whether the same effect can be recognized when it comes again.
@@ -107,7 +122,10 @@ impl Intent {
             Content::Open => b"open".as_slice(),
         };
         let targets = self.targets().iter().map(String::as_bytes);
-        hash(&told.into_iter().chain([content]).chain(targets).collect::<Vec<_>>())
+        let also = self.also.iter().flat_map(|(action, target)| [action.as_bytes(), target.as_bytes()]);
+        // How many parts each kind has, or two kinds could be taken for one another.
+        let count = self.targets().len().to_le_bytes();
+        hash(&told.into_iter().chain([content, &count]).chain(targets).chain(also).collect::<Vec<_>>())
     }
 
     /// Takes secrets out of what is told. Rules are still tried on all of it.

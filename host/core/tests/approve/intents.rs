@@ -56,6 +56,17 @@ async fn what_stops_fits_any_of_the_names_and_what_lets_go_fits_them_all() {
 }
 
 #[tokio::test]
+async fn rules_see_what_an_effect_comes_to() {
+    let over = || Intent::from(effect("/inbox/a")).on(["/inbox/a", "/notes/a"]).also("files.delete", "/notes/a");
+    let deny = |target: &str| json!({"deny": [{"does": {"action": "files.delete", "target": target}}]});
+    assert_eq!(fate(&deny("/notes/*"), over()).await, Some(ErrorKind::Declined));
+    assert_eq!(fate(&deny("/inbox/*"), over()).await, None);
+    let lets = |action: &str| json!({"always": [{"does": {"action": action}}], "ask": [{"does": {}}]});
+    assert_eq!(fate(&lets("files.rename"), over()).await, Some(ErrorKind::Declined), "only a part of it is let go");
+    assert_eq!(fate(&lets("files.*"), over()).await, None);
+}
+
+#[tokio::test]
 async fn rules_see_what_is_cut_or_masked_where_it_is_told() {
     let deny = json!({"deny": [{"does": {"target": "*/end"}}]});
     let cut = Intent::from(effect("/a/very/long…")).on(["/a/very/long/way/to/the/end"]);

@@ -324,12 +324,18 @@ impl Does {
     }
 
     fn fits(&self, intent: &Intent, action: Action) -> bool {
-        let does = self.action.as_ref().is_none_or(|pattern| pattern.fits(&intent.effect.action));
         let need = action.need();
-        let fits = |test: &Test| {
-            test.fits_texts(intent.targets(), need) || need == Need::One && test.fits_texts(intent.aliases(), need)
+        let fits = |action: &str, targets: &[String]| {
+            let does = self.action.as_ref().is_none_or(|pattern| pattern.fits(action));
+            does && self.target.as_ref().is_none_or(|test| test.fits_texts(targets, need))
         };
-        does && self.target.as_ref().is_none_or(fits)
+        let own = &intent.effect.action;
+        let told = fits(own, intent.targets());
+        let also = |(action, target): &(&'static str, String)| fits(action, std::slice::from_ref(target));
+        match need {
+            Need::One => told || fits(own, intent.aliases()) || intent.comes_to().iter().any(also),
+            Need::Every => told && intent.comes_to().iter().all(also),
+        }
     }
 }
 

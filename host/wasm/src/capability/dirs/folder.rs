@@ -125,9 +125,19 @@ impl Folder {
         if found.is_dir() && !self.share.grant.deny.is_by_name() {
             return Err(self.share.kept_in_place(&old.path));
         }
-        let detail = format!("to {}", self.share.shown(&new.path));
-        let passage = self.share.pass_on(Act::Rename, [&*old.path, &*new.path], Some(detail)).await?;
-        let rename = || old.parent.rename(&old.name, &new.parent, &new.name).map_err(io);
+        let (is_over, to) = (new.found.is_some(), self.share.shown(&new.path));
+        let detail = if is_over { format!("to {to}, in place of what is there") } else { format!("to {to}") };
+        // Nothing is under its old name afterwards, and what was under the new one is gone.
+        let gone = [(Act::Delete, &*old.path), (Act::Delete, &*new.path)];
+        let gone = if is_over { gone.as_slice() } else { &gone[..1] };
+        let passage = self.share.pass_on(Act::Rename, [&*old.path, &*new.path], gone, Some(detail)).await?;
+        let rename = || {
+            // Somebody else has made it while leave was asked for.
+            if !is_over && new.parent.symlink_metadata(&new.name).is_ok() {
+                return Err(ErrorCode::Exist);
+            }
+            old.parent.rename(&old.name, &new.parent, &new.name).map_err(io)
+        };
         self.share.desk.change([passage], rename)
     }
 
@@ -151,7 +161,9 @@ impl Folder {
         }
         self.share.take_file(Act::Create, &new.path)?;
         let detail = format!("a second name for {}", self.share.shown(&old.path));
-        let passage = self.share.pass_on(Act::Create, [&*new.path, &*old.path], Some(detail)).await?;
+        // What is written under the new name changes what is under the old one.
+        let changes = [(Act::Write, &*old.path)];
+        let passage = self.share.pass_on(Act::Create, [&*new.path, &*old.path], &changes, Some(detail)).await?;
         let link = || old.parent.hard_link(&old.name, &new.parent, &new.name).map_err(io);
         self.share.desk.change([passage], link)
     }

@@ -120,19 +120,23 @@ impl Share {
 
     /// Asks for leave.
     pub(super) async fn pass(&self, act: Act, path: &str, detail: Option<String>) -> Result<Passage, ErrorCode> {
-        self.pass_on(act, [path], detail).await
+        self.pass_on(act, [path], &[], detail).await
     }
 
-    /// As [`pass`](Self::pass), for what is done to several paths: the first is the one that is told.
+    /// As [`pass`](Self::pass), for what is done to several paths: the first is the one that is told. What it comes to, too, is
+    /// judged as that.
     pub(super) async fn pass_on<const N: usize>(
         &self,
         act: Act,
         paths: [&str; N],
+        comes_to: &[(Act, &str)],
         detail: Option<String>,
     ) -> Result<Passage, ErrorCode> {
         paths.iter().try_for_each(|path| self.is_meant(act, path))?;
         let effect = self.effect(act, paths.first().copied().unwrap_or_default(), detail);
         let intent = Intent::from(effect).on(paths.map(|path| self.grant.shown(path)));
+        let also = |intent: Intent, (act, path): &(Act, &str)| intent.also(act.name(), self.grant.shown(path));
+        let intent = comes_to.iter().fold(intent, also);
         self.attempt.pass(intent).await.map_err(|_| ErrorCode::NotPermitted)
     }
 
