@@ -137,6 +137,11 @@ impl Share {
         let intent = Intent::from(effect).on(paths.map(|path| self.grant.shown(path)));
         let also = |intent: Intent, (act, path): &(Act, &str)| intent.also(act.name(), self.grant.shown(path));
         let intent = comes_to.iter().fold(intent, also);
+        // Leave is had once for all that is written to an open file, and nobody knows yet what that is.
+        let intent = match act {
+            Act::Create | Act::Write | Act::Append => intent.open_ended(),
+            _ => intent,
+        };
         self.attempt.pass(intent).await.map_err(|_| ErrorCode::NotPermitted)
     }
 
