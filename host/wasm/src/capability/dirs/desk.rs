@@ -65,17 +65,20 @@ impl Desk {
     /// Dropping the future lets the work come to the next place where it would wait, and no further.
     pub(super) async fn off<T: Send + 'static>(
         &self,
+        jobs: &Arc<Semaphore>,
         work: impl Future<Output = Result<T, ErrorCode>> + Send + 'static,
     ) -> Result<T, ErrorCode> {
         let woken = Arc::new(Woken::default());
         let (mut work, span) = (Box::pin(work), Span::current());
         loop {
             let turn = self.turn.clone().lock_owned().await;
+            // First the folder's own share: who waits for a folder that hangs must not hold what others work with.
+            let of_root = jobs.clone().acquire_owned().await.map_err(|_| ErrorCode::Io)?;
             let job = self.driver.jobs.clone().acquire_owned().await.map_err(|_| ErrorCode::Io)?;
             let (waker, span) = (Waker::from(woken.clone()), span.clone());
             let working = tokio::task::spawn_blocking(move || {
-                // Both are held until it rests, also where nobody waits for it any more.
-                let _held = (turn, job);
+                // All are held until it rests, also where nobody waits for it any more.
+                let _held = (turn, of_root, job);
                 match span.in_scope(|| work.as_mut().poll(&mut Context::from_waker(&waker))) {
                     Poll::Ready(done) => Ok(done),
                     Poll::Pending => Err(work),
@@ -236,15 +239,43 @@ mod tests {
         end.join().unwrap();
     }
 
+    fn jobs() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(1))
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_hangs_leaves_threads_for_the_others() {
+        let driver = Arc::new(Driver::new());
+        let [hangs, works] = [Arc::new(Semaphore::new(8)), Arc::new(Semaphore::new(8))];
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let stopped = Arc::new(Mutex::new(stopped));
+        let hanging = (0..40).map(|_| {
+            let (desk, hangs, stopped) = (Desk::new(&driver), hangs.clone(), stopped.clone());
+            let hang = async move { Ok(stopped.lock().unwrap().recv().is_err()) };
+            tokio::spawn(async move { desk.off(&hangs, hang).await })
+        });
+        let hanging: Vec<_> = hanging.collect();
+        while hangs.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let desk = Desk::new(&driver);
+        let done = tokio::time::timeout(Duration::from_secs(5), desk.off(&works, async { Ok(7) })).await;
+        drop(stop);
+        assert_eq!(done, Ok(Ok(7)));
+        for hung in hanging {
+            assert_eq!(hung.await.unwrap(), Ok(true));
+        }
+    }
+
     fn desk() -> Desk {
         Desk::new(&Arc::new(Driver::new()))
     }
 
     #[tokio::test]
     async fn work_that_waits_holds_up_no_other_of_its_attempt_and_goes_on_when_it_is_told_to() {
-        let desk = desk();
+        let (desk, jobs) = (desk(), jobs());
         let (tell, told) = tokio::sync::oneshot::channel();
-        let mut waits = std::pin::pin!(desk.off(async move {
+        let mut waits = std::pin::pin!(desk.off(&jobs, async move {
             told.await.unwrap();
             Ok(std::thread::current().id())
         }));
@@ -253,7 +284,7 @@ mod tests {
             tokio::select! {
                 biased;
                 _ = &mut waits => panic!("it was not told to go on"),
-                done = desk.off(async move { Ok(number) }) => assert_eq!(done, Ok(number)),
+                done = desk.off(&jobs, async move { Ok(number) }) => assert_eq!(done, Ok(number)),
             }
         }
         tell.send(()).unwrap();
@@ -262,9 +293,9 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_waits_is_dropped_with_who_waits_for_it() {
-        let (desk, kept) = (desk(), Arc::new(()));
+        let (desk, jobs, kept) = (desk(), jobs(), Arc::new(()));
         let held = kept.clone();
-        let waits = desk.off(async move {
+        let waits = desk.off(&jobs, async move {
             let _held = held;
             std::future::pending::<Result<(), ErrorCode>>().await
         });
@@ -277,7 +308,7 @@ mod tests {
             }
         };
         assert!(tokio::time::timeout(Duration::from_secs(5), dropped).await.is_ok());
-        assert_eq!(desk.off(async { Ok(()) }).await, Ok(()), "it has left its turn to others");
+        assert_eq!(desk.off(&jobs, async { Ok(()) }).await, Ok(()), "it has left its turn to others");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The driver: the granted folders, opened once for all attempts of a tool, and the room for what is open in them.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -11,6 +12,9 @@ use toolpost_core::catalog::grants::DirGrant;
 
 /// Pieces of work on files that are done at once, each on a thread of its own.
 const JOBS_MAX: usize = 32;
+
+/// Such pieces in one granted folder: one that hangs, as a disk of the network may, leaves threads for the others.
+const JOBS_OF_ROOT_MAX: usize = JOBS_MAX / 4;
 
 /// The share of the files that this process may open that all attempts together may have open of one kind: one in so many.
 const SHARE: u64 = 4;
@@ -22,6 +26,7 @@ const PLACES_MOST: u64 = 16_384;
 /// Files, for all instances.
 pub(crate) struct Driver {
     pub(super) jobs: Arc<Semaphore>,
+    of_roots: Mutex<HashMap<PathBuf, Weak<Semaphore>>>,
     pub(super) places: Arc<Semaphore>,
 }
 
@@ -44,11 +49,29 @@ pub(super) struct Root {
     pub(super) dir: Arc<Dir>,
     /// The one path of the folder in the host, past all symbolic links; for comparing folders, and never for opening one.
     pub(super) place: PathBuf,
+    /// Its share of the work that is done at once.
+    pub(super) jobs: Arc<Semaphore>,
 }
 
 impl Driver {
     pub(crate) fn new() -> Self {
-        Driver { jobs: Arc::new(Semaphore::new(JOBS_MAX)), places: Arc::new(Semaphore::new(places())) }
+        Driver {
+            jobs: Arc::new(Semaphore::new(JOBS_MAX)),
+            of_roots: Mutex::default(),
+            places: Arc::new(Semaphore::new(places())),
+        }
+    }
+
+    /// The share of work that one folder of the host has, under whatever grants.
+    fn of_root(&self, place: &Path) -> Arc<Semaphore> {
+        let mut all = self.of_roots.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, jobs| jobs.strong_count() > 0);
+        if let Some(jobs) = all.get(place).and_then(Weak::upgrade) {
+            return jobs;
+        }
+        let jobs = Arc::new(Semaphore::new(JOBS_OF_ROOT_MAX));
+        all.insert(place.to_owned(), Arc::downgrade(&jobs));
+        jobs
     }
 
     /// Opens what was granted. Everything that a tool reaches, it reaches from these folders: nothing else is opened by a
@@ -66,7 +89,8 @@ impl Driver {
             let dir = Dir::open_ambient_dir(host, ambient_authority());
             let dir = dir.map_err(|error| wrong(&format!("cannot be opened: {error}")))?;
             let place = host.canonicalize().unwrap_or_else(|_| host.clone());
-            Ok(Root { grant: Arc::new(grant.clone()), dir: Arc::new(dir), place })
+            let jobs = self.of_root(&place);
+            Ok(Root { grant: Arc::new(grant.clone()), dir: Arc::new(dir), place, jobs })
         };
         let roots = grants.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Roots { driver: self.clone(), roots })

@@ -74,8 +74,7 @@ impl Opened {
         &self,
         work: impl Future<Output = Result<T, ErrorCode>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, ErrorCode>> {
-        let desk = self.share.desk.clone();
-        Box::pin(async move { desk.off(work).await })
+        Box::pin(self.share.off(work))
     }
 
     /// Reads at most so many bytes; none at the end of the file.

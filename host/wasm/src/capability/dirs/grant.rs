@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytesize::ByteSize;
 use cap_std::fs::Dir;
+use tokio::sync::Semaphore;
 use toolpost_core::catalog::grants::{DirAccess, DirGrant};
 use toolpost_core::effect::{Intent, Passage};
 use toolpost_core::{Attempt, CallError, Effect, EffectClass, ErrorKind, Stage, Tool};
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
 use super::desk::Desk;
+use super::driver::Root;
 use super::meant::{is_within, leads_to};
 use super::walk::Lost;
 
@@ -78,6 +80,8 @@ impl Act {
 pub(super) struct Share {
     pub(super) grant: Arc<DirGrant>,
     pub(super) dir: Arc<Dir>,
+    /// The folder's share of the work that is done at once.
+    jobs: Arc<Semaphore>,
     /// The paths that the call is about, where it is not about all of them.
     meant: Option<Arc<[String]>>,
     pub(super) attempt: Attempt,
@@ -87,15 +91,19 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn new(
-        grant: &Arc<DirGrant>,
-        dir: &Arc<Dir>,
-        meant: Option<Arc<[String]>>,
-        attempt: &Attempt,
-        desk: &Arc<Desk>,
-    ) -> Self {
-        let (grant, dir, attempt, desk) = (grant.clone(), dir.clone(), attempt.clone(), desk.clone());
-        Share { grant, dir, meant, attempt, desk, written: AtomicU64::new(0), made: AtomicU32::new(0) }
+    pub(super) fn new(root: &Root, meant: Option<Arc<[String]>>, attempt: &Attempt, desk: &Arc<Desk>) -> Self {
+        let (grant, dir, jobs) = (root.grant.clone(), root.dir.clone(), root.jobs.clone());
+        let (attempt, desk) = (attempt.clone(), desk.clone());
+        Share { grant, dir, jobs, meant, attempt, desk, written: AtomicU64::new(0), made: AtomicU32::new(0) }
+    }
+
+    /// Does a piece of work in the folder off the threads that serve calls.
+    pub(super) fn off<T: Send + 'static, W: Future<Output = Result<T, ErrorCode>> + Send + 'static>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Result<T, ErrorCode>> + Send + use<T, W> {
+        let (desk, jobs) = (self.desk.clone(), self.jobs.clone());
+        async move { desk.off(&jobs, work).await }
     }
 
     /// Whether the call is about that path, where the grant asks for that. What leads there may be looked at.

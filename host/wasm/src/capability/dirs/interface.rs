@@ -18,7 +18,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoEr
 use super::View;
 use super::file::{Opened, To};
 use super::folder::{Descriptor, Folder};
-use super::grant::no_folder;
+use super::grant::{Share, no_folder};
 use super::list::Listing;
 use super::stream::{Input, Output};
 use super::times;
@@ -71,18 +71,18 @@ impl View<'_> {
 
     async fn metadata(&mut self, descriptor: &Theirs) -> FsResult<Metadata> {
         match self.held(descriptor)? {
-            Held::File(file) => self.off(async move { file.metadata() }).await,
-            Held::Folder(folder) => self.off(async move { folder.metadata() }).await,
+            Held::File(file) => Self::off(&file.share.clone(), async move { file.metadata() }).await,
+            Held::Folder(folder) => Self::off(&folder.share.clone(), async move { folder.metadata() }).await,
         }
     }
 
     /// Does a piece of work off the threads that serve calls.
     fn off<T: Send + 'static, W: Future<Output = Result<T, ErrorCode>> + Send + 'static>(
-        &self,
+        share: &Share,
         work: W,
     ) -> impl Future<Output = FsResult<T>> + Send + use<T, W> {
-        let desk = self.handle.desk.clone();
-        async move { Ok(desk.off(work).await?) }
+        let done = share.off(work);
+        async move { Ok(done.await?) }
     }
 
     /// A file that may be written to.
@@ -147,14 +147,14 @@ impl HostDescriptor for View<'_> {
 
     async fn sync_data(&mut self, descriptor: Theirs) -> FsResult<()> {
         match self.held(&descriptor)? {
-            Held::File(file) => self.off(async move { file.sync(true) }).await,
+            Held::File(file) => Self::off(&file.share.clone(), async move { file.sync(true) }).await,
             Held::Folder(_) => Ok(()),
         }
     }
 
     async fn sync(&mut self, descriptor: Theirs) -> FsResult<()> {
         match self.held(&descriptor)? {
-            Held::File(file) => self.off(async move { file.sync(false) }).await,
+            Held::File(file) => Self::off(&file.share.clone(), async move { file.sync(false) }).await,
             Held::Folder(_) => Ok(()),
         }
     }
@@ -175,14 +175,20 @@ impl HostDescriptor for View<'_> {
 
     async fn set_size(&mut self, descriptor: Theirs, size: Filesize) -> FsResult<()> {
         let file = self.file(&descriptor)?;
-        self.off(async move { file.set_size(size).await }).await
+        Self::off(&file.share.clone(), async move { file.set_size(size).await }).await
     }
 
     async fn set_times(&mut self, descriptor: Theirs, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
         match self.held(&descriptor)? {
-            Held::File(file) => self.off(async move { file.set_times(accessed, modified).await }).await,
+            Held::File(file) => {
+                Self::off(&file.share.clone(), async move { file.set_times(accessed, modified).await }).await
+            }
             Held::Folder(folder) => {
-                self.off(async move { folder.set_times_at(".", false, accessed, modified).await }).await
+                Self::off(
+                    &folder.share.clone(),
+                    async move { folder.set_times_at(".", false, accessed, modified).await },
+                )
+                .await
             }
         }
     }
@@ -190,7 +196,7 @@ impl HostDescriptor for View<'_> {
     async fn read(&mut self, descriptor: Theirs, length: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let file = self.file(&descriptor)?;
-        let bytes = self.off(async move { file.read(offset, length) }).await?;
+        let bytes = Self::off(&file.share.clone(), async move { file.read(offset, length) }).await?;
         let is_end = bytes.is_empty() && length > 0;
         Ok((bytes.into(), is_end))
     }
@@ -198,19 +204,19 @@ impl HostDescriptor for View<'_> {
     async fn write(&mut self, descriptor: Theirs, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
         let length = bytes.len() as u64;
         let file = self.file(&descriptor)?;
-        self.off(async move { file.write(bytes.into(), To::At(offset)).await }).await?;
+        Self::off(&file.share.clone(), async move { file.write(bytes.into(), To::At(offset)).await }).await?;
         Ok(length)
     }
 
     async fn read_directory(&mut self, descriptor: Theirs) -> FsResult<TheirNames> {
         let folder = self.folder(&descriptor)?;
-        let listing = self.off(async move { Listing::new(&folder).await }).await?;
+        let listing = Self::off(&folder.share.clone(), async move { Listing::new(&folder).await }).await?;
         Ok(Resource::new_own(self.table.push(listing)?.rep()))
     }
 
     async fn create_directory_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
         let folder = self.folder(&descriptor)?;
-        self.off(async move { folder.make(&path).await }).await
+        Self::off(&folder.share.clone(), async move { folder.make(&path).await }).await
     }
 
     async fn stat(&mut self, descriptor: Theirs) -> FsResult<DescriptorStat> {
@@ -219,7 +225,7 @@ impl HostDescriptor for View<'_> {
 
     async fn stat_at(&mut self, descriptor: Theirs, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
         let folder = self.folder(&descriptor)?;
-        let found = self.off(async move { folder.metadata_at(&path, follows(flags)) }).await?;
+        let found = Self::off(&folder.share.clone(), async move { folder.metadata_at(&path, follows(flags)) }).await?;
         Ok(times::stat(&found))
     }
 
@@ -232,7 +238,11 @@ impl HostDescriptor for View<'_> {
         modified: NewTimestamp,
     ) -> FsResult<()> {
         let folder = self.folder(&descriptor)?;
-        self.off(async move { folder.set_times_at(&path, follows(flags), accessed, modified).await }).await
+        Self::off(
+            &folder.share.clone(),
+            async move { folder.set_times_at(&path, follows(flags), accessed, modified).await },
+        )
+        .await
     }
 
     /// A link is never gone along here: it would be another file that gets a second name.
@@ -245,7 +255,7 @@ impl HostDescriptor for View<'_> {
         new_path: String,
     ) -> FsResult<()> {
         let (folder, to) = (self.folder(&descriptor)?, self.folder(&new_descriptor)?);
-        self.off(async move { folder.link(&path, &to, &new_path).await }).await
+        Self::off(&folder.share.clone(), async move { folder.link(&path, &to, &new_path).await }).await
     }
 
     async fn open_at(
@@ -257,18 +267,20 @@ impl HostDescriptor for View<'_> {
         wanted: DescriptorFlags,
     ) -> FsResult<Theirs> {
         let folder = self.folder(&descriptor)?;
-        let opened = self.off(async move { folder.open(&path, follows(flags), open, wanted).await }).await?;
+        let opened =
+            Self::off(&folder.share.clone(), async move { folder.open(&path, follows(flags), open, wanted).await })
+                .await?;
         Ok(self.push(opened)?)
     }
 
     async fn readlink_at(&mut self, descriptor: Theirs, path: String) -> FsResult<String> {
         let folder = self.folder(&descriptor)?;
-        self.off(async move { folder.read_link(&path) }).await
+        Self::off(&folder.share.clone(), async move { folder.read_link(&path) }).await
     }
 
     async fn remove_directory_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
         let folder = self.folder(&descriptor)?;
-        self.off(async move { folder.remove_folder(&path).await }).await
+        Self::off(&folder.share.clone(), async move { folder.remove_folder(&path).await }).await
     }
 
     async fn rename_at(
@@ -279,17 +291,17 @@ impl HostDescriptor for View<'_> {
         new_path: String,
     ) -> FsResult<()> {
         let (folder, to) = (self.folder(&descriptor)?, self.folder(&new_descriptor)?);
-        self.off(async move { folder.rename(&path, &to, &new_path).await }).await
+        Self::off(&folder.share.clone(), async move { folder.rename(&path, &to, &new_path).await }).await
     }
 
     async fn symlink_at(&mut self, descriptor: Theirs, _: String, path: String) -> FsResult<()> {
         let folder = self.folder(&descriptor)?;
-        self.off(async move { folder.symlink(&path) }).await
+        Self::off(&folder.share.clone(), async move { folder.symlink(&path) }).await
     }
 
     async fn unlink_file_at(&mut self, descriptor: Theirs, path: String) -> FsResult<()> {
         let folder = self.folder(&descriptor)?;
-        self.off(async move { folder.remove_file(&path).await }).await
+        Self::off(&folder.share.clone(), async move { folder.remove_file(&path).await }).await
     }
 
     async fn is_same_object(&mut self, descriptor: Theirs, other: Theirs) -> wasmtime::Result<bool> {
@@ -310,7 +322,7 @@ impl HostDescriptor for View<'_> {
         path: String,
     ) -> FsResult<MetadataHashValue> {
         let folder = self.folder(&descriptor)?;
-        let found = self.off(async move { folder.metadata_at(&path, follows(flags)) }).await?;
+        let found = Self::off(&folder.share.clone(), async move { folder.metadata_at(&path, follows(flags)) }).await?;
         Ok(times::identity(&found))
     }
 

@@ -67,7 +67,7 @@ impl Reading {
             }
             let Some(rest) = self.rest.take() else { return Ok(None) };
             let folder = self.folder.clone();
-            let part = self.folder.share.desk.off(async move { read(rest, &folder) }).await?;
+            let part = self.folder.share.off(async move { read(rest, &folder) }).await?;
             (self.next, self.rest) = (part.names, part.rest);
             if part.left_out && !self.said {
                 self.said = true;

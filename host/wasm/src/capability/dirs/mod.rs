@@ -90,9 +90,7 @@ pub(crate) struct Handle {
 impl Handle {
     pub(crate) fn new(attempt: &Attempt, roots: &Roots, meant: &Meant) -> Self {
         let desk = Arc::new(Desk::new(&roots.driver));
-        let share = |(at, root): (usize, &driver::Root)| {
-            Arc::new(Share::new(&root.grant, &root.dir, meant.of(at), attempt, &desk))
-        };
+        let share = |(at, root): (usize, &driver::Root)| Arc::new(Share::new(root, meant.of(at), attempt, &desk));
         Handle { attempt: attempt.clone(), shares: roots.roots.iter().enumerate().map(share).collect(), desk }
     }
 }
