@@ -80,9 +80,9 @@ impl Builder {
             // It is said once, and not for each tool.
             base.grants = Grants::default();
         }
-        // A file that is only looked at shows what it takes.
-        let is_looked_at = self.unlocked && !self.settings.components.contains_key(name);
-        let fits = if is_looked_at { Ok(()) } else { component.takes_setup(&base.setup) };
+        // One of which no settings speak can be looked at; a call of it says what it has to be set up with.
+        let is_named = self.settings.components.contains_key(name);
+        let fits = if is_named { component.takes_setup(&base.setup) } else { Ok(()) };
         faults.extend(fits.err());
         let mut extended = catalog.clone();
         for function in component.functions_for(lifetime) {
