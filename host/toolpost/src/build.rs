@@ -318,9 +318,8 @@ impl Builder {
     fn load_blocking(self, before: &Made, mut progress: impl FnMut(&str)) -> Loaded {
         let mut made = Made { builder: self.clone(), ..Made::default() };
         let store = self.opened();
-        let mut faults = Vec::new();
+        let (mut faults, mut components) = (Vec::new(), Vec::new());
         let mut catalog = Catalog::default();
-        let mut components = Vec::new();
         let sources = self.sources(&mut faults);
         let (kv, missing) = KvStores::new(&self.settings, store.as_ref(), &before.kv);
         faults.extend(missing.into_iter().map(|message| Fault { subject: "the settings".into(), message }));
