@@ -3,18 +3,18 @@
 //! A call needs a place in its host, and perhaps its tool's leave: where only so many calls of the tool may run at once
 //! (`guard.parallel`), or where one of its component's tools runs alone (`guard.exclusive`). It gets all of it at once or
 //! nothing. Who waits gets it in this order:
-//! - **callers take turns** ([`fair`]), by weight: whoever has had least goes first, however many calls others have in the
+//! - **callers take turns** (`fair`), by weight: whoever has had least goes first, however many calls others have in the
 //!   line. A caller is an id, whatever the session: sessions are named by callers, and who named more of them would get more.
 //!   A call counts as one, however long it takes. Those who wait for a tool's leave take turns for that among themselves, and
-//!   are held up nowhere else ([`lanes`]);
-//! - **the calls of a caller** go in the order of asking, unless so many wait that they would all come too late ([`queue`]).
+//!   are held up nowhere else (`lanes`);
+//! - **the calls of a caller** go in the order of asking, unless so many wait that they would all come too late (`queue`).
 //!
 //! **When more come than can run.** The line is bounded, for the host and for a tool; who has most of it makes way for others
-//! ([`bounds`]). A call waits for a place no longer than `host.max_wait`, and not at all where that would clearly be in vain. Of a
+//! (`bounds`). A call waits for a place no longer than `host.max_wait`, and not at all where that would clearly be in vain. Of a
 //! flood, those are served that came last, soon; the others are told to come back, and when: as long as the line ahead of them
-//! takes at the pace at which it moves ([`pace`]).
+//! takes at the pace at which it moves (`pace`).
 //!
-//! **Why nobody waits for ever.** Turns come round ([`fair`]), and no wait is without an end. But a call that waits may hold
+//! **Why nobody waits for ever.** Turns come round (`fair`), and no wait is without an end. But a call that waits may hold
 //! up those that wait for it: whoever waits holds nothing, except what the calls around it hold. So a circle of calls
 //! that wait for one another could only go through calls inside of calls, and these have three rules:
 //! 1. a call inside of another needs no further place: while the one around it waits, it runs in that one's place;
